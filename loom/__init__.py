@@ -1,0 +1,1 @@
+"""Loom: durable workflows in ordinary async Python."""

@@ -1,0 +1,169 @@
+"""Every error Loom raises, as one tree.
+
+LoomError
+├── ConfigurationError            a setting, DSN or definition is wrong
+│   ├── DefinitionError           a decorated workflow, step or activity cannot work as written
+│   └── UnsupportedStoreError     no installed store serves the DSN's scheme
+├── PayloadError                  a value does not fit its declared type, or cannot be stored
+├── StoreError                    the database refused, failed or went away
+│   ├── StoreUnavailableError     it cannot be reached now; the outcome may be unknown
+│   └── SchemaVersionError        its schema is older or newer than this Loom
+├── HistoryError                  a stored event cannot be read by this version of Loom
+├── WorkflowNotFoundError         no run has that id
+├── WorkflowAlreadyStartedError   an open run already has that id
+├── WorkflowClosedError           the run has ended, so it takes no more messages
+├── WorkflowExecutionError        the awaited run did not complete
+│   ├── WorkflowFailedError       its code raised
+│   ├── WorkflowCancelledError    it was cancelled and let itself be
+│   └── WorkflowTerminatedError   it was terminated from outside
+├── ActivityFailedError           an activity failed for good (raised inside the workflow)
+│   ├── ActivityTimeoutError      its last attempt ran out of time
+│   └── ActivityLostError         its workers died again and again while running it
+└── NonDeterministicWorkflowError the code no longer asks for what its history recorded
+
+StopReplay (BaseException)        unwinds a halted run's coroutines; never caught by user code
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loom.identifiers import RunId, WorkflowId
+
+
+class LoomError(Exception):
+    """Something went wrong in Loom."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class ConfigurationError(LoomError):
+    """A setting, DSN or definition is wrong."""
+
+
+class DefinitionError(ConfigurationError):
+    """A decorated workflow, step or activity cannot work as written."""
+
+
+class UnsupportedStoreError(ConfigurationError):
+    """No installed store serves the DSN's scheme."""
+
+
+class PayloadError(LoomError):
+    """A value does not fit its declared type, or cannot be stored."""
+
+
+class StoreError(LoomError):
+    """The database refused, failed or went away."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database cannot be reached now; the outcome of the call may be unknown."""
+
+
+class SchemaVersionError(StoreError):
+    """The database's schema is older or newer than this version of Loom."""
+
+
+class HistoryError(LoomError):
+    """A stored event cannot be read by this version of Loom."""
+
+
+class WorkflowNotFoundError(LoomError):
+    """No run has that id."""
+
+
+class WorkflowAlreadyStartedError(LoomError):
+    """An open run already has that id."""
+
+
+class WorkflowClosedError(LoomError):
+    """The run has ended, so it takes no more messages."""
+
+
+class WorkflowExecutionError(LoomError):
+    """The awaited run did not complete.
+
+    Attributes:
+        workflow_id, run_id: which run.
+        cause_type: qualified name of the exception that ended it, when there was one.
+        cause_message: its message.
+        cause_traceback: its traceback as text, causes included; empty when there was none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: WorkflowId,
+        run_id: RunId,
+        cause_type: str = "",
+        cause_message: str = "",
+        cause_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+        self.cause_traceback = cause_traceback
+
+
+class WorkflowFailedError(WorkflowExecutionError):
+    """The workflow's code raised."""
+
+
+class WorkflowCancelledError(WorkflowExecutionError):
+    """The workflow was cancelled."""
+
+
+class WorkflowTerminatedError(WorkflowExecutionError):
+    """The workflow was terminated from outside."""
+
+
+class ActivityFailedError(LoomError):
+    """An activity failed for good; raised where the workflow awaits it.
+
+    Attributes:
+        activity: the activity's registered name.
+        attempts: how often it was tried.
+        cause_type, cause_message, cause_traceback: the last attempt's exception, as text.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activity: str,
+        attempts: int,
+        cause_type: str = "",
+        cause_message: str = "",
+        cause_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.activity = activity
+        self.attempts = attempts
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+        self.cause_traceback = cause_traceback
+
+
+class ActivityTimeoutError(ActivityFailedError):
+    """The last attempt of an activity ran out of time."""
+
+
+class ActivityLostError(ActivityFailedError):
+    """The workers that ran an activity died again and again."""
+
+
+class NonDeterministicWorkflowError(LoomError):
+    """The workflow's code no longer asks for what its history recorded."""
+
+
+class StopReplay(BaseException):
+    """Unwinds the coroutines of an evicted or halted run.
+
+    A ``BaseException``, so that a user's ``except Exception`` cannot swallow it.
+    """

@@ -1,0 +1,33 @@
+"""Names for the identifiers and units that travel through every layer, and how they are made."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+type WorkflowId = str
+"""Chosen by the caller; at most one open run has it at a time."""
+
+type RunId = str
+"""One execution under a workflow id: 32 hexadecimal digits, never used again."""
+
+type RunKey = int
+"""The store's own short key of a run; means nothing outside one database."""
+
+type MessageId = str
+"""Chosen by a message's sender, so that sending it again delivers it once."""
+
+type WorkerId = str
+"""One worker in one process, for as long as it lives."""
+
+type Micros = int
+"""A moment, in whole microseconds since the Unix epoch (UTC); or a duration in microseconds."""
+
+MICROS_PER_SECOND: Final = 1_000_000
+
+MAX_ID_LENGTH: Final = 255
+
+
+def new_id() -> str:
+    """A new globally unique identifier: 32 hexadecimal digits."""
+    return uuid.uuid4().hex

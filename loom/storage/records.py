@@ -1,0 +1,354 @@
+"""The plain rows that cross the port: what a store is given and what it gives back.
+
+Nothing here is interpreted by a store. ``attributes`` and ``payload`` are opaque bytes, event and
+message types are opaque names, and every time is an argument in microseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from loom.history.status import RunStatus
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
+
+# --- history -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event of a run's history. ``sequence`` starts at 1 and has no gaps."""
+
+    sequence: int
+    type: str
+    schema_version: int
+    recorded_at: Micros
+    attributes: bytes
+    payload: bytes | None = None
+    message_id: MessageId | None = None
+    """The message that this event came from, when it came from one: sending that message again,
+    even after it was consumed, delivers nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line logged by workflow code. ``position`` counts from 1 within the run."""
+
+    position: int
+    logged_at: Micros
+    level: str
+    message: str
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store knows it."""
+
+    run_key: RunKey
+    workflow_id: WorkflowId
+    run_id: RunId
+    name: str
+    version: str
+    queue: str
+    status: RunStatus
+    sequence: int
+    """The sequence of its last event."""
+    created_at: Micros
+    updated_at: Micros
+    """When its last transition was recorded."""
+    closed_at: Micros | None = None
+    wake_at: Micros | None = None
+    """When its next timer is due."""
+    blocked_reason: str | None = None
+    lease_owner: WorkerId | None = None
+    lease_expires_at: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list; ``None`` means any. Newest first.
+
+    ``before`` is the ``run_key`` of the last run of the previous page.
+    """
+
+    status: RunStatus | None = None
+    name: str | None = None
+    workflow_id: WorkflowId | None = None
+    limit: int = 100
+    before: RunKey | None = None
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event that has not been taken into history yet: it has no sequence and no time."""
+
+    type: str
+    schema_version: int
+    attributes: bytes
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something for a run from outside. Delivered once however often it is sent.
+
+    Addressed to the run ``run_id``, or, when that is ``None``, to the open run of ``workflow_id``.
+    """
+
+    workflow_id: WorkflowId
+    message_id: MessageId
+    arrival: Arrival
+    run_id: RunId | None = None
+
+
+class SendOutcome(Enum):
+    """What became of a message."""
+
+    ACCEPTED = "accepted"
+    """It is in the inbox, or was before: it will be, or has been, delivered once."""
+    CLOSED = "closed"
+    NOT_FOUND = "not found"
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRecord:
+    """A message waiting in a run's inbox. ``position`` counts from 1 in order of delivery."""
+
+    position: int
+    message_id: MessageId
+    arrival: Arrival
+
+
+# --- turns of a run ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """An activity to be run. Its input is the event at ``sequence`` of the same run."""
+
+    activity_id: int
+    sequence: int
+    name: str
+    queue: str
+    available_at: Micros
+    leased: bool = False
+    """Whether the worker that writes it starts it itself, as attempt 1 with token 1, under the
+    lease that ``Effects.task_lease_expires_at`` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Everything that one turn of a run changes; written whole or not at all.
+
+    A turn that closes the run (``status`` is final) also drops its tasks, inbox and lease.
+    """
+
+    status: RunStatus
+    recorded_at: Micros
+    events: Sequence[EventRecord] = ()
+    """Appended in order, the first at the run's sequence + 1."""
+    tasks: Sequence[NewTask] = ()
+    finished_tasks: Sequence[int] = ()
+    """Activity ids whose tasks go: completed in this turn, or no longer wanted."""
+    messages: Sequence[Message] = ()
+    """To other runs. One that finds no open run is dropped."""
+    logs: Sequence[LogRecord] = ()
+    wake_at: Micros | None = None
+    """When the next timer is due; ``None`` when none is running."""
+    blocked_reason: str | None = None
+    lease_expires_at: Micros | None = None
+    """Until when the writer keeps the run; ``None`` gives it back."""
+    task_lease_expires_at: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One turn of an owned run, fenced by its lease token and by its expected sequence."""
+
+    run_key: RunKey
+    token: int
+    expected_sequence: int
+    effects: Effects
+    consumed_through: int | None = None
+    """The inbox position up to which messages were taken; ``None`` when none was."""
+    owner: WorkerId = ""
+
+
+class WriteOutcome(Enum):
+    """What became of a transition."""
+
+    WRITTEN = "written"
+    LOST = "lost"
+    """The token or the sequence did not match: somebody else owns the run. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be started, with what its first turn did when the starter ran it at once.
+
+    Without an owner its effects hold the first event alone, with ``wake_at`` saying when a worker
+    may take it. With one it is born leased to that owner, with token 1.
+    """
+
+    workflow_id: WorkflowId
+    run_id: RunId
+    name: str
+    version: str
+    queue: str
+    effects: Effects
+    owner: WorkerId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartOutcome:
+    """``created`` is whether this very run was written (now, or by an earlier try of the same
+    start); otherwise ``run`` is the open run that already has the workflow id."""
+
+    run: RunRecord
+    created: bool
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowClaim:
+    """Which runs a worker can take a turn of.
+
+    A run is claimable when its timer or a message is due and nobody holds a valid lease on it, or
+    when the claimer itself holds it and it has messages. A BLOCKED run is also claimable when it
+    was blocked before ``blocked_before``.
+    """
+
+    owner: WorkerId
+    queue: str
+    definitions: Sequence[tuple[str, str]]
+    """(workflow name, version) pairs that the worker has the code of."""
+    now: Micros
+    lease_expires_at: Micros
+    limit: int
+    blocked_before: Micros = 0
+    run_key: RunKey | None = None
+    """Claim this one run alone, due or not, whatever its queue and definition, if it is open and
+    nobody else holds a valid lease on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTask:
+    """A claimed run with its whole inbox, in order.
+
+    A fresh claim has grown the token. A run that the claimer held already keeps its token.
+    """
+
+    run: RunRecord
+    token: int
+    messages: Sequence[InboxRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTasks:
+    tasks: Sequence[WorkflowTask]
+    next_due_at: Micros | None = None
+    """A hint: when the next run that the claim would match is due, if that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityClaim:
+    """Which activity tasks a worker can run."""
+
+    owner: WorkerId
+    queue: str
+    names: Sequence[str]
+    now: Micros
+    lease_expires_at: Micros
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityTask:
+    """A claimed activity task; each claim grows ``attempt`` and ``token``."""
+
+    run_key: RunKey
+    workflow_id: WorkflowId
+    run_id: RunId
+    activity_id: int
+    attempt: int
+    failures: int
+    """How many of the earlier attempts ended in an error; the others were lost with their
+    worker."""
+    token: int
+    scheduled: EventRecord
+    """The event that asked for it."""
+    last_failure: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityTasks:
+    tasks: Sequence[ActivityTask]
+    next_due_at: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCompletion:
+    """The end of one attempt, fenced by the task's token.
+
+    With an ``arrival`` the task is over and the arrival goes to the run's inbox. Without one the
+    attempt failed, and the task may be claimed again from ``retry_at``.
+    """
+
+    run_key: RunKey
+    activity_id: int
+    token: int
+    now: Micros
+    arrival: Arrival | None = None
+    retry_at: Micros | None = None
+    failure: bytes | None = None
+
+
+# --- leases --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunLease:
+    run_key: RunKey
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLease:
+    run_key: RunKey
+    activity_id: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """A set of leases: those to extend, to release, or those found lost."""
+
+    runs: Sequence[RunLease] = field(default=())
+    tasks: Sequence[TaskLease] = field(default=())
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTask:
+    """An activity task as a person may look at it."""
+
+    activity_id: int
+    name: str
+    queue: str
+    attempt: int
+    failures: int
+    available_at: Micros
+    lease_owner: WorkerId | None
+    lease_expires_at: Micros | None
+    last_failure: bytes | None
