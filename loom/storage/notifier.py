@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from loom.identifiers import RunId
 
@@ -23,6 +24,10 @@ def workflow_topic(queue: str) -> str:
 def activity_topic(queue: str) -> str:
     """Activity tasks of this queue may have become due."""
     return f"activity:{queue}"
+
+
+MESSAGES: Final = "messages"
+"""Some run's inbox has grown."""
 
 
 def run_topic(run_id: RunId) -> str:

@@ -147,7 +147,9 @@ class NewTask:
 class Effects:
     """Everything that one turn of a run changes; written whole or not at all.
 
-    A turn that closes the run (``status`` is final) also drops its tasks, inbox and lease.
+    A turn that closes the run (``status`` is final) also drops its tasks, inbox and lease. A run
+    left BLOCKED is due at ``wake_at`` and not before, whatever waits in its inbox or arrives there:
+    only other code can help it, and a claim loop must not spin on it.
     """
 
     status: RunStatus
