@@ -1,0 +1,294 @@
+"""The reference store: what the port means, in the plainest code, and nothing kept on disk.
+
+The conformance suite compares other stores with this one. It finds everything by looking through
+everything, so it is for tests and for trying things out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from loom.errors import ConfigurationError
+from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.storage.memory_state import (
+    StoredRun,
+    StoredTask,
+    as_activity_task,
+    born,
+    earliest,
+    is_claimable,
+    is_meant,
+    matches,
+)
+from loom.storage.notifier import InProcessNotifier
+from loom.storage.records import (
+    ActivityClaim,
+    ActivityCompletion,
+    ActivityTasks,
+    EventRecord,
+    Leases,
+    LogRecord,
+    Message,
+    NewRun,
+    PendingTask,
+    RunFilter,
+    RunLease,
+    RunRecord,
+    SendOutcome,
+    StartOutcome,
+    TaskLease,
+    Transition,
+    WorkflowClaim,
+    WorkflowTask,
+    WorkflowTasks,
+    WriteOutcome,
+)
+from loom.storage.repository import LeaseRepository, Repository
+from loom.storage.store import Store
+
+
+class MemoryRepository(Repository):
+    """Keeps everything in this object. Any thread may call it, from any event loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: dict[RunKey, StoredRun] = {}
+        self._last_key: RunKey = 0
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[None]:
+        # As with a real database, every call lets others run first: a loop over calls that never
+        # waited would starve them.
+        await asyncio.sleep(0)
+        with self._lock:
+            yield
+
+    # --- turns of runs ---------------------------------------------------------------------------
+
+    async def claim_workflow_tasks(self, claim: WorkflowClaim) -> WorkflowTasks:
+        async with self._transaction():
+            runs = sorted(self._runs.values(), key=lambda run: run.due_at or 0)
+            claimed = [run for run in runs if is_claimable(run, claim)][: claim.limit]
+            left = [run for run in runs if is_meant(run, claim) and run not in claimed]
+            for run in claimed:
+                run.lease(claim.owner, claim.lease_expires_at)
+            tasks = [WorkflowTask(run.record, run.token, tuple(run.inbox)) for run in claimed]
+            return WorkflowTasks(tasks, earliest(run.due_at for run in left))
+
+    async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
+        async with self._transaction():
+            return [self._write(transition) for transition in transitions]
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        run = self._runs.get(transition.run_key)
+        if run is None or not self._fence_holds(run, transition):
+            return WriteOutcome.LOST
+        run.refuse_malformed(transition.effects)
+        run.consume(through=transition.consumed_through or 0)
+        run.apply(transition.effects, transition.owner)
+        self._send_all(transition.effects.messages, transition.effects.recorded_at)
+        return WriteOutcome.WRITTEN
+
+    def _fence_holds(self, run: StoredRun, transition: Transition) -> bool:
+        fence = (transition.token, transition.expected_sequence)
+        return run.is_open and (run.token, run.record.sequence) == fence
+
+    # --- attempts of activities ------------------------------------------------------------------
+
+    async def claim_activity_tasks(self, claim: ActivityClaim) -> ActivityTasks:
+        async with self._transaction():
+            meant = [
+                (run, task)
+                for run in self._runs.values()
+                for task in run.tasks.values()
+                if task.new.queue == claim.queue and task.new.name in claim.names
+            ]
+            meant.sort(key=lambda pair: pair[1].due_at)
+            claimed = [pair for pair in meant if pair[1].due_at <= claim.now][: claim.limit]
+            next_due_at = earliest(task.due_at for _, task in meant[len(claimed) :])
+            for _, task in claimed:
+                task.lease(claim.owner, claim.lease_expires_at)
+            return ActivityTasks([as_activity_task(*pair) for pair in claimed], next_due_at)
+
+    async def complete_activity_tasks(
+        self, completions: Sequence[ActivityCompletion]
+    ) -> Sequence[WriteOutcome]:
+        async with self._transaction():
+            return [self._complete(completion) for completion in completions]
+
+    def _complete(self, completion: ActivityCompletion) -> WriteOutcome:
+        run = self._runs.get(completion.run_key)
+        task = run.tasks.get(completion.activity_id) if run is not None else None
+        if run is None or task is None or task.token != completion.token:
+            return WriteOutcome.LOST
+        if completion.arrival is not None:
+            del run.tasks[completion.activity_id]
+            run.receive(f"activity:{completion.activity_id}", completion.arrival, completion.now)
+        else:
+            task.failures += 1
+            task.last_failure = completion.failure
+            task.free(completion.now if completion.retry_at is None else completion.retry_at)
+        return WriteOutcome.WRITTEN
+
+    # --- leases ----------------------------------------------------------------------------------
+
+    async def current_time(self) -> Micros:
+        return time.time_ns() // 1_000
+
+    async def extend_leases(self, leases: Leases, owner: WorkerId, expires_at: Micros) -> Leases:
+        async with self._transaction():
+            lost_runs: list[RunLease] = []
+            lost_tasks: list[TaskLease] = []
+            for lease in leases.runs:
+                run = self._held_run(lease)
+                if run is not None and run.record.lease_owner == owner:
+                    run.hold(owner, expires_at)
+                else:
+                    lost_runs.append(lease)
+            for task_lease in leases.tasks:
+                task = self._held_task(task_lease)
+                if task is not None and task.lease_owner == owner:
+                    task.lease_expires_at = expires_at
+                else:
+                    lost_tasks.append(task_lease)
+            return Leases(lost_runs, lost_tasks)
+
+    async def release_leases(self, leases: Leases, now: Micros) -> None:
+        async with self._transaction():
+            for lease in leases.runs:
+                if run := self._held_run(lease):
+                    run.release(now)
+            for task_lease in leases.tasks:
+                if task := self._held_task(task_lease):
+                    task.attempt -= 1
+                    task.free(now)
+
+    def _held_run(self, lease: RunLease) -> StoredRun | None:
+        run = self._runs.get(lease.run_key)
+        held = run is not None and run.record.lease_owner is not None and run.token == lease.token
+        return run if held else None
+
+    def _held_task(self, lease: TaskLease) -> StoredTask | None:
+        run = self._runs.get(lease.run_key)
+        task = run.tasks.get(lease.activity_id) if run is not None else None
+        held = task is not None and task.lease_owner is not None and task.token == lease.token
+        return task if held else None
+
+    # --- runs, as their starters and observers see them ------------------------------------------
+
+    def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> StoredRun | None:
+        """That very run, or the newest of the workflow id: the only one that may be open."""
+        runs = [run for run in self._runs.values() if run.record.workflow_id == workflow_id]
+        return next((r for r in reversed(runs) if run_id in (None, r.record.run_id)), None)
+
+    async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
+        async with self._transaction():
+            return [self._start(new) for new in runs]
+
+    def _start(self, new: NewRun) -> StartOutcome:
+        if same := self._find(new.workflow_id, new.run_id):
+            return StartOutcome(same.record, created=True)
+        newest = self._find(new.workflow_id, None)
+        if newest is not None and newest.is_open:
+            return StartOutcome(newest.record, created=False)
+        run = born(new, self._last_key + 1)
+        run.refuse_malformed(new.effects)
+        run.apply(new.effects, new.owner or "")
+        # Keys are never used again, or the owner of a deleted run could write to another one.
+        self._last_key += 1
+        self._runs[self._last_key] = run
+        self._send_all(new.effects.messages, new.effects.recorded_at)
+        return StartOutcome(run.record, created=True)
+
+    async def send_messages(
+        self, messages: Sequence[Message], now: Micros
+    ) -> Sequence[SendOutcome]:
+        async with self._transaction():
+            return self._send_all(messages, now)
+
+    def _send_all(self, messages: Sequence[Message], now: Micros) -> Sequence[SendOutcome]:
+        return [self._send(message, now) for message in messages]
+
+    def _send(self, message: Message, now: Micros) -> SendOutcome:
+        run = self._find(message.workflow_id, message.run_id)
+        if run is None:
+            return SendOutcome.NOT_FOUND
+        if run.has_taken(message.message_id):
+            return SendOutcome.ACCEPTED
+        if not run.is_open:
+            return SendOutcome.CLOSED
+        run.receive(message.message_id, message.arrival, now)
+        return SendOutcome.ACCEPTED
+
+    async def find_run(
+        self, workflow_id: WorkflowId, run_id: RunId | None = None
+    ) -> RunRecord | None:
+        async with self._transaction():
+            run = self._find(workflow_id, run_id)
+            return None if run is None else run.record
+
+    async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
+        async with self._transaction():
+            records = (run.record for run in reversed(self._runs.values()))
+            return [record for record in records if matches(record, where)][: where.limit]
+
+    async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
+        async with self._transaction():
+            run = self._runs.get(run_key)
+            tasks = sorted(run.tasks.items()) if run is not None else ()
+            return [task.as_pending() for _, task in tasks]
+
+    async def delete_runs(self, run_keys: Sequence[RunKey]) -> int:
+        async with self._transaction():
+            runs = [self._runs.get(key) for key in set(run_keys)]
+            closed = [run for run in runs if run is not None and not run.is_open]
+            for run in closed:
+                del self._runs[run.record.run_key]
+            return len(closed)
+
+    async def read_history(
+        self, run_key: RunKey, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[EventRecord]:
+        async with self._transaction():
+            run = self._runs.get(run_key)
+            return [] if run is None else run.events[after : after + limit]
+
+    async def read_logs(
+        self, run_key: RunKey, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[LogRecord]:
+        async with self._transaction():
+            run = self._runs.get(run_key)
+            lines = [] if run is None else run.logs
+            return [line for line in lines if line.position > after][:limit]
+
+
+class MemoryStore(Store):
+    """A repository in memory, and a notifier that reaches those who share it."""
+
+    def __init__(self) -> None:
+        self.repository: MemoryRepository = MemoryRepository()
+        self.notifier: InProcessNotifier = InProcessNotifier()
+
+    @asynccontextmanager
+    async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
+        yield self.repository
+
+    async def close(self) -> None:
+        """Nothing to give back: a shared store lives on for the others."""
+
+
+_SCHEME = "memory://"
+_shared: dict[str, MemoryStore] = {}
+
+
+async def open_store(dsn: str) -> Store:
+    """``memory://`` opens a new private store; ``memory://NAME`` the one of that name, which
+    everybody in this process shares for as long as the process lives."""
+    if not dsn.startswith(_SCHEME):
+        raise ConfigurationError(f"not a memory DSN, which looks like memory:// or {_SCHEME}NAME")
+    name = dsn.removeprefix(_SCHEME)
+    return _shared.setdefault(name, MemoryStore()) if name else MemoryStore()

@@ -1,0 +1,242 @@
+"""What the reference store keeps of one run, and the rules that need to see no other run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from loom.errors import StoreError
+from loom.history.status import RunStatus
+from loom.identifiers import MessageId, Micros, RunKey, WorkerId
+from loom.storage.records import (
+    ActivityTask,
+    Arrival,
+    Effects,
+    EventRecord,
+    InboxRecord,
+    LogRecord,
+    NewRun,
+    NewTask,
+    PendingTask,
+    RunFilter,
+    RunRecord,
+    WorkflowClaim,
+)
+
+
+@dataclass(slots=True, eq=False)
+class StoredTask:
+    """An activity to be run."""
+
+    new: NewTask
+    available_at: Micros
+    attempt: int = 0
+    failures: int = 0
+    token: int = 0
+    lease_owner: WorkerId | None = None
+    lease_expires_at: Micros | None = None
+    last_failure: bytes | None = None
+
+    @property
+    def due_at(self) -> Micros:
+        return self.available_at if self.lease_expires_at is None else self.lease_expires_at
+
+    def lease(self, owner: WorkerId, expires_at: Micros | None) -> None:
+        self.attempt += 1
+        self.token += 1
+        self.lease_owner, self.lease_expires_at = owner, expires_at
+
+    def free(self, available_at: Micros) -> None:
+        self.available_at = available_at
+        self.lease_owner = self.lease_expires_at = None
+
+    def as_pending(self) -> PendingTask:
+        return PendingTask(
+            self.new.activity_id,
+            self.new.name,
+            self.new.queue,
+            self.attempt,
+            self.failures,
+            self.available_at,
+            self.lease_owner,
+            self.lease_expires_at,
+            self.last_failure,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class StoredRun:
+    """A run with all that belongs to it."""
+
+    record: RunRecord
+    token: int = 0
+    due_at: Micros | None = None
+    """From when anybody may take it: while it is leased, when the lease runs out."""
+    last_position: int = 0
+    events: list[EventRecord] = field(default_factory=list)
+    logs: list[LogRecord] = field(default_factory=list)
+    inbox: list[InboxRecord] = field(default_factory=list)
+    tasks: dict[int, StoredTask] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        return self.record.status.is_open
+
+    # Messages
+
+    def has_taken(self, message_id: MessageId) -> bool:
+        received: Iterable[EventRecord | InboxRecord] = (*self.events, *self.inbox)
+        return any(item.message_id == message_id for item in received)
+
+    def receive(self, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
+        self.last_position += 1
+        self.inbox.append(InboxRecord(self.last_position, message_id, arrival))
+        # The holder of a lease is given messages by its own claims, and others wait it out.
+        if self.record.lease_owner is None:
+            self.due_at = now if self.due_at is None else min(self.due_at, now)
+
+    def consume(self, through: int) -> None:
+        self.inbox = [message for message in self.inbox if message.position > through]
+
+    # The lease
+
+    def is_held_by_another(self, owner: WorkerId, now: Micros) -> bool:
+        expires_at = self.record.lease_expires_at
+        return expires_at is not None and expires_at > now and self.record.lease_owner != owner
+
+    def lease(self, owner: WorkerId, expires_at: Micros) -> None:
+        if self.record.lease_owner != owner:
+            self.token += 1
+        self.hold(owner, expires_at)
+
+    def hold(self, owner: WorkerId, expires_at: Micros) -> None:
+        self.record = replace(self.record, lease_owner=owner, lease_expires_at=expires_at)
+        self.due_at = expires_at
+
+    def free(self, due_at: Micros | None) -> None:
+        self.record = replace(self.record, lease_owner=None, lease_expires_at=None)
+        self.due_at = due_at
+
+    def release(self, now: Micros) -> None:
+        self.free(now if self.inbox else self.record.wake_at)
+
+    # One turn
+
+    def refuse_malformed(self, effects: Effects) -> None:
+        """Find what is wrong before anything is written."""
+        first = len(self.events) + 1
+        sequences = [event.sequence for event in effects.events]
+        if sequences != list(range(first, first + len(sequences))):
+            raise StoreError(f"the events of run {self.record.run_id} do not follow its history")
+        kept = self.tasks.keys() - set(effects.finished_tasks)
+        ids = [*kept, *(task.activity_id for task in effects.tasks)]
+        if len(ids) != len(set(ids)):
+            raise StoreError(f"run {self.record.run_id} already has a task of that activity id")
+
+    def apply(self, effects: Effects, owner: WorkerId) -> None:
+        """Write all of a turn but its messages to other runs."""
+        self.events.extend(effects.events)
+        self.logs.extend(effects.logs)
+        self.record = replace(
+            self.record,
+            status=effects.status,
+            sequence=len(self.events),
+            updated_at=effects.recorded_at,
+            closed_at=None if effects.status.is_open else effects.recorded_at,
+            wake_at=effects.wake_at,
+            blocked_reason=effects.blocked_reason,
+        )
+        for activity_id in effects.finished_tasks:
+            self.tasks.pop(activity_id, None)
+        for new in effects.tasks:
+            self.tasks[new.activity_id] = StoredTask(new, new.available_at)
+            if new.leased:
+                self.tasks[new.activity_id].lease(owner, effects.task_lease_expires_at)
+        self._keep_or_give_back(effects, owner)
+
+    def _keep_or_give_back(self, effects: Effects, owner: WorkerId) -> None:
+        if not self.is_open:
+            self.tasks, self.inbox = {}, []
+            self.free(None)
+        elif effects.lease_expires_at is not None:
+            self.hold(owner, effects.lease_expires_at)
+        elif effects.status is RunStatus.BLOCKED:
+            # What waits in its inbox is what it could not get past, and would make it due forever.
+            self.free(effects.wake_at)
+        else:
+            self.release(effects.recorded_at)
+
+
+def born(new: NewRun, run_key: RunKey) -> StoredRun:
+    """A run without any history yet."""
+    record = RunRecord(
+        run_key=run_key,
+        workflow_id=new.workflow_id,
+        run_id=new.run_id,
+        name=new.name,
+        version=new.version,
+        queue=new.queue,
+        status=new.effects.status,
+        sequence=0,
+        created_at=new.effects.recorded_at,
+        updated_at=new.effects.recorded_at,
+    )
+    return StoredRun(record, token=0 if new.owner is None else 1)
+
+
+# --- what a claim or a filter matches ------------------------------------------------------------
+
+
+def is_claimable(run: StoredRun, claim: WorkflowClaim) -> bool:
+    """Whether the claimer may take it now."""
+    if not is_meant(run, claim) or run.is_held_by_another(claim.owner, claim.now):
+        return False
+    return claim.run_key is not None or _wants_a_turn(run, claim)
+
+
+def is_meant(run: StoredRun, claim: WorkflowClaim) -> bool:
+    """Whether the claim asks for it, now or when it is due."""
+    record = run.record
+    if claim.run_key is not None:
+        return run.is_open and record.run_key == claim.run_key
+    kind = (record.name, record.version)
+    return run.is_open and record.queue == claim.queue and kind in claim.definitions
+
+
+def _wants_a_turn(run: StoredRun, claim: WorkflowClaim) -> bool:
+    record = run.record
+    if run.due_at is not None and run.due_at <= claim.now:
+        return True
+    if record.lease_owner is not None:
+        return bool(run.inbox)
+    return record.status is RunStatus.BLOCKED and record.updated_at < claim.blocked_before
+
+
+def matches(record: RunRecord, where: RunFilter) -> bool:
+    """Whether a list of runs shows it."""
+    return (
+        where.status in (None, record.status)
+        and where.name in (None, record.name)
+        and where.workflow_id in (None, record.workflow_id)
+        and (where.before is None or record.run_key < where.before)
+    )
+
+
+def earliest(moments: Iterable[Micros | None]) -> Micros | None:
+    """The first of the moments that are known."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def as_activity_task(run: StoredRun, task: StoredTask) -> ActivityTask:
+    """The attempt as its claimer is told of it."""
+    return ActivityTask(
+        run_key=run.record.run_key,
+        workflow_id=run.record.workflow_id,
+        run_id=run.record.run_id,
+        activity_id=task.new.activity_id,
+        attempt=task.attempt,
+        failures=task.failures,
+        token=task.token,
+        scheduled=run.events[task.new.sequence - 1],
+        last_failure=task.last_failure,
+    )
