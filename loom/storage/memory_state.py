@@ -92,7 +92,7 @@ class StoredRun:
         self.last_position += 1
         self.inbox.append(InboxRecord(self.last_position, message_id, arrival))
         # The holder of a lease is given messages by its own claims, and others wait it out.
-        if self.record.lease_owner is None:
+        if self.record.lease_owner is None and self._heeds_messages:
             self.due_at = now if self.due_at is None else min(self.due_at, now)
 
     def consume(self, through: int) -> None:
@@ -118,7 +118,12 @@ class StoredRun:
         self.due_at = due_at
 
     def release(self, now: Micros) -> None:
-        self.free(now if self.inbox else self.record.wake_at)
+        self.free(now if self.inbox and self._heeds_messages else self.record.wake_at)
+
+    @property
+    def _heeds_messages(self) -> bool:
+        # What a blocked run could not get past waits in its inbox, and would make it due forever.
+        return self.record.status is not RunStatus.BLOCKED
 
     # One turn
 
@@ -160,9 +165,6 @@ class StoredRun:
             self.free(None)
         elif effects.lease_expires_at is not None:
             self.hold(owner, effects.lease_expires_at)
-        elif effects.status is RunStatus.BLOCKED:
-            # What waits in its inbox is what it could not get past, and would make it due forever.
-            self.free(effects.wake_at)
         else:
             self.release(effects.recorded_at)
 
