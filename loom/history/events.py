@@ -1,0 +1,204 @@
+"""What can happen to a run, as small frozen types.
+
+Two kinds share one history. *Arrivals* come from outside: they are the only inputs of a run.
+*Command events* record what the code asked for in answer; on replay they are compared with what it
+asks for again, by ``identity``.
+
+A ``payload`` is one of the user's values, as bytes; every other field is Loom's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from loom.history.failures import Failure
+from loom.history.status import RunStatus
+from loom.identifiers import MessageId, Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run."""
+
+    type: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    @property
+    def payload_bytes(self) -> bytes | None:
+        return getattr(self, "payload", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """An event with the moment at which it was taken into history."""
+
+    event: Event
+    at: Micros
+    message_id: MessageId | None = None
+
+
+# --- arrivals ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalEvent(Event):
+    """Something that reached the run from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStarted(ArrivalEvent):
+    type: ClassVar[str] = "WORKFLOW_STARTED"
+    name: str
+    version: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCompleted(ArrivalEvent):
+    type: ClassVar[str] = "ACTIVITY_COMPLETED"
+    activity_id: int
+    attempt: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityFailed(ArrivalEvent):
+    type: ClassVar[str] = "ACTIVITY_FAILED"
+    activity_id: int
+    attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(ArrivalEvent):
+    type: ClassVar[str] = "TIMER_FIRED"
+    timer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived(ArrivalEvent):
+    type: ClassVar[str] = "SIGNAL_RECEIVED"
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCancelRequested(ArrivalEvent):
+    type: ClassVar[str] = "WORKFLOW_CANCEL_REQUESTED"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTerminated(ArrivalEvent):
+    """Ends the run without its code having a say."""
+
+    type: ClassVar[str] = "WORKFLOW_TERMINATED"
+    reason: str
+
+
+# --- command events ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEvent(Event):
+    """Something that the workflow's code asked for."""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What must be the same when the code asks for it again."""
+        return (self.type,)
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityScheduled(CommandEvent):
+    type: ClassVar[str] = "ACTIVITY_SCHEDULED"
+    activity_id: int
+    name: str
+    queue: str
+    payload: bytes
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.activity_id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityCancelRequested(CommandEvent):
+    type: ClassVar[str] = "ACTIVITY_CANCEL_REQUESTED"
+    activity_id: int
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.activity_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TimerStarted(CommandEvent):
+    type: ClassVar[str] = "TIMER_STARTED"
+    timer_id: int
+    fire_at: Micros
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        # Not the moment: a changed duration is a change people make, and the recorded one holds.
+        return (self.type, self.timer_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TimerCancelled(CommandEvent):
+    type: ClassVar[str] = "TIMER_CANCELLED"
+    timer_id: int
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.timer_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSet(CommandEvent):
+    """One key of the state got a value."""
+
+    type: ClassVar[str] = "STATE_SET"
+    key: str
+    payload: bytes
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class StateUpdate(CommandEvent):
+    """Several keys of the state changed at once; the payload maps each to its new value."""
+
+    type: ClassVar[str] = "STATE_UPDATE"
+    removed: tuple[str, ...]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCompleted(CommandEvent):
+    type: ClassVar[str] = "WORKFLOW_COMPLETED"
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFailed(CommandEvent):
+    type: ClassVar[str] = "WORKFLOW_FAILED"
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCancelled(CommandEvent):
+    type: ClassVar[str] = "WORKFLOW_CANCELLED"
+    reason: str
+
+
+FINAL_STATUS: dict[type[Event], RunStatus] = {
+    WorkflowCompleted: RunStatus.COMPLETED,
+    WorkflowFailed: RunStatus.FAILED,
+    WorkflowCancelled: RunStatus.CANCELLED,
+    WorkflowTerminated: RunStatus.TERMINATED,
+}
+"""The events that end a run, always the last of its history."""

@@ -1,0 +1,156 @@
+"""The users' own values as bytes: readable JSON with a type tag, and a chain of codecs in front.
+
+A payload is a JSON pair, ``["app.Order", {"id": "A-1"}]``: the name of the type that it was
+written as, and the value. The tag tells people and tools what they look at, and brings simple types
+such as ``datetime`` back where no type was declared. It never imports or calls anything.
+
+Each codec wraps the bytes in ``{"codec": "name", "data": "<base64>"}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import ConfigDict, TypeAdapter
+
+from loom.errors import PayloadError
+from loom.history.failures import type_name
+
+
+class PayloadCodec(ABC):
+    """A reversible change of bytes, such as compression or encryption."""
+
+    name: str
+
+    @abstractmethod
+    def encode(self, data: bytes) -> bytes:
+        """Transform what is to be stored."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> bytes:
+        """Undo ``encode``; raise any exception for bytes that it did not make."""
+
+
+class PayloadConverter:
+    """Turns values into payloads and back, by the types that the user declared."""
+
+    def __init__(self, codecs: Sequence[PayloadCodec] = ()) -> None:
+        self._codecs = tuple(codecs)
+        self._by_name = {codec.name: codec for codec in codecs}
+
+    def encode(self, value: object, declared: Any = Any) -> bytes:
+        """Validate a value against its declared type and write it down.
+
+        Raises ``PayloadError`` when it does not fit, or cannot be written as JSON.
+        """
+        tag = type_name(type(value)) if declared is Any else _tag(declared)
+        try:
+            adapter = _adapter(declared)
+            pair = adapter.validate_python((tag, value))
+            data = adapter.dump_json(pair)
+        except Exception as error:
+            raise PayloadError(_explain("cannot be stored", declared, error)) from error
+        for codec in self._codecs:
+            data = _wrap(codec, data)
+        return data
+
+    def decode(self, data: bytes, declared: Any = Any) -> Any:
+        """Read a payload as its declared type; ``Any`` gives plain JSON values.
+
+        Raises ``PayloadError`` when the bytes are not a payload, or do not fit the type.
+        """
+        data = self.unwrap(data)
+        try:
+            tag, value = _adapter(declared).validate_json(data)
+            if declared is Any and tag in _PLAIN:
+                value = _adapter(_PLAIN[tag]).validate_json(data)[1]
+        except Exception as error:
+            raise PayloadError(_explain("cannot be read", declared, error)) from error
+        return value
+
+    def unwrap(self, data: bytes) -> bytes:
+        """The JSON pair itself, with every codec undone."""
+        while data[:1] == b"{":
+            data = self._unwrap_once(data)
+        return data
+
+    def _unwrap_once(self, data: bytes) -> bytes:
+        try:
+            envelope = json.loads(data)
+            name, inner = envelope["codec"], base64.b64decode(envelope["data"], validate=True)
+        except Exception as error:
+            raise PayloadError("A stored payload is damaged: no codec envelope.") from error
+        codec = self._by_name.get(name)
+        if codec is None:
+            raise PayloadError(
+                f"A stored payload needs the codec {name!r}, which this application does not have."
+            )
+        try:
+            return codec.decode(inner)
+        except Exception as error:
+            raise PayloadError(f"The codec {name!r} cannot decode a stored payload.") from error
+
+
+# NaN and infinities survive as constants and bytes as base64; pydantic's defaults lose both.
+_CONFIG: Final = ConfigDict(
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    ser_json_inf_nan="constants",
+    arbitrary_types_allowed=False,
+)
+
+_PLAIN: Final[dict[str, Any]] = {
+    **{type_name(t): t for t in (datetime, date, time, timedelta, Decimal, UUID, bytes)},
+    **{type_name(t): t for t in (set, frozenset, tuple)},
+}
+
+
+def _adapter(declared: Any) -> TypeAdapter[tuple[str, Any]]:
+    try:
+        return _cached_adapter(declared)
+    except TypeError:  # an unhashable annotation
+        return _new_adapter(declared)
+
+
+def _new_adapter(declared: Any) -> TypeAdapter[tuple[str, Any]]:
+    # The tuple is the payload itself, and lets the configuration reach dataclasses and TypedDicts,
+    # which refuse one of their own from outside.
+    return TypeAdapter(tuple[str, declared], config=_CONFIG)
+
+
+_cached_adapter = lru_cache(maxsize=4096)(_new_adapter)
+
+
+def _tag(declared: Any) -> str:
+    return type_name(declared) if isinstance(declared, type) else str(declared)
+
+
+def _wrap(codec: PayloadCodec, data: bytes) -> bytes:
+    encoded = base64.b64encode(codec.encode(data)).decode("ascii")
+    return json.dumps({"codec": codec.name, "data": encoded}).encode()
+
+
+def _explain(what: str, declared: Any, error: Exception) -> str:
+    return f"A value declared as {_tag(declared)} {what}: {_reasons(error)}"
+
+
+def _reasons(error: Exception) -> str:
+    """Pydantic's reasons in one line each, without its links and without our own wrapping."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    lines = []
+    for item in errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"][1:])
+        got = repr(item["input"])
+        shown = got if len(got) <= 60 else got[:57] + "..."
+        lines.append(f"{place + ': ' if place else ''}{item['msg']} (got {shown})")
+    return "; ".join(lines)

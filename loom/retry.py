@@ -1,0 +1,91 @@
+"""When a failed attempt is tried again, and how long after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from loom.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How an activity is retried. The default never retries an error.
+
+    An attempt whose worker died is not an error of the activity: it is delivered again whatever
+    this policy says (see ``Settings.max_lost_attempts``).
+
+    Attributes:
+        maximum_attempts: attempts in all, the first included; ``None`` for no limit.
+        initial_interval: the wait before the second attempt.
+        backoff: by how much each wait grows on the one before; at least 1.
+        maximum_interval: no wait is longer.
+        jitter: the part of each wait that is random, from 0 (none) to 1.
+        non_retryable: exception classes, or their names, that fail the activity at once;
+            subclasses are included.
+        retry_error: called with the exception; a false answer fails the activity at once.
+        retry_result: called with the result; a true answer counts the attempt as failed.
+    """
+
+    maximum_attempts: int | None = 1
+    initial_interval: timedelta = timedelta(seconds=1)
+    backoff: float = 2.0
+    maximum_interval: timedelta = timedelta(seconds=100)
+    jitter: float = 0.1
+    non_retryable: tuple[type[BaseException] | str, ...] = ()
+    retry_error: Callable[[BaseException], bool] | None = None
+    retry_result: Callable[[Any], bool] | None = None
+
+    def __post_init__(self) -> None:
+        checks = {
+            "maximum_attempts must be at least 1, or None": (
+                self.maximum_attempts is None or self.maximum_attempts >= 1
+            ),
+            "initial_interval must not be negative": self.initial_interval >= timedelta(0),
+            "backoff must be at least 1": self.backoff >= 1,
+            "maximum_interval must not be below initial_interval": (
+                self.maximum_interval >= self.initial_interval
+            ),
+            "jitter must be between 0 and 1": 0 <= self.jitter <= 1,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ConfigurationError(f"RetryPolicy: {message}.")
+
+    def allows(self, error: BaseException | None, failures: int) -> bool:
+        """Whether to try again after ``failures`` failed attempts, the last with ``error``.
+
+        ``error`` is ``None`` when the attempt was failed by ``retry_result``.
+        """
+        if self.maximum_attempts is not None and failures >= self.maximum_attempts:
+            return False
+        if error is None:
+            return True
+        if any(_is(error, kind) for kind in self.non_retryable):
+            return False
+        return self.retry_error is None or bool(self.retry_error(error))
+
+    def delay(self, failures: int, fraction: float) -> timedelta:
+        """The wait after ``failures`` failed attempts.
+
+        ``fraction``, from 0 to 1, is the caller's random number: it decides where in the jittered
+        part the wait ends.
+        """
+        # The exponent is bounded so that a policy without a limit of attempts cannot overflow.
+        growth = self.backoff ** min(failures - 1, 100)
+        seconds = min(
+            self.initial_interval.total_seconds() * growth, self.maximum_interval.total_seconds()
+        )
+        return timedelta(seconds=seconds * (1 - self.jitter * fraction))
+
+
+def _is(error: BaseException, kind: type[BaseException] | str) -> bool:
+    if isinstance(kind, str):
+        return any(kind in (c.__name__, _full_name(c)) for c in type(error).__mro__)
+    return isinstance(error, kind)
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
