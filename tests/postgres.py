@@ -217,16 +217,13 @@ class LocalServer:
                 stderr=subprocess.STDOUT,
                 cwd=self._home,
                 check=False,
-                **self._identity(),
+                user=self._account and self._account.pw_uid,
+                group=self._account and self._account.pw_gid,
+                extra_groups=self._account and [],
             )
             if done.returncode:
                 output.seek(0)
                 raise PostgresUnavailable(f"{program} failed: {output.read().strip()}")
-
-    def _identity(self) -> dict[str, object]:
-        if self._account is None:
-            return {}
-        return {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
 
     def _own(self, path: Path) -> None:
         if self._account is not None:
