@@ -10,9 +10,7 @@ import pytest
 import loom
 from loom import errors
 
-BRANCH = re.compile(
-    r"(?P<lead>(?:│   |    |├── |└── )*)(?P<name>\w+)(?: \((?P<base>\w+)\))?(?:\s{2,}|$)"
-)
+BRANCH = re.compile(r"(?P<lead>(?:│   |    |├── |└── )*)(?P<name>\w+)(?: \((?P<base>\w+)\))?\b")
 
 
 def drawn_tree(docstring: str) -> dict[str, str]:
