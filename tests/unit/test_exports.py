@@ -10,7 +10,7 @@ import pytest
 import loom
 from loom import errors
 
-BRANCH = re.compile(r"(?P<lead>(?:│   |    |├── |└── )*)(?P<name>\w+)(?: \((?P<base>\w+)\))?\b")
+BRANCH = re.compile(r"(?P<lead>(?:│   |    |├── |└── )*)(?P<name>\w+)(?: \((?P<base>\w+)\))?")
 
 
 def drawn_tree(docstring: str) -> dict[str, str]:
