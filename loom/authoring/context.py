@@ -1,0 +1,155 @@
+"""``WorkflowContext``: everything that a workflow's code may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
+
+from loom.authoring.activity import activity_definition
+from loom.authoring.logger import WorkflowLogger
+from loom.authoring.runtime import Runtime
+from loom.authoring.state import StateSchema, WorkflowState
+from loom.identifiers import MICROS_PER_SECOND, Micros, RunId, WorkflowId
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class WorkflowContext[InputT, StateT]:
+    """One run, as its own code sees it.
+
+    Besides what is here, ``asyncio.gather``, ``TaskGroup``, ``asyncio.sleep``, ``asyncio.timeout``,
+    queues, locks and events work as always, deterministically and durably.
+
+    Attributes:
+        input: what the run was started with; cannot be changed.
+        state: the run's durable variables.
+        logger: silent on replay.
+    """
+
+    def __init__(self, runtime: Runtime, input: InputT, schema: StateSchema) -> None:
+        self._runtime = runtime
+        self.input = input
+        self.state: WorkflowState[StateT] = WorkflowState(schema, runtime)
+        self.logger = WorkflowLogger(runtime)
+
+    @property
+    def workflow_id(self) -> WorkflowId:
+        return self._runtime.workflow_id
+
+    @property
+    def run_id(self) -> RunId:
+        return self._runtime.run_id
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code is being brought back to where it was, rather than moving on.
+
+        For diagnostics alone: code that decides by it is not deterministic.
+        """
+        return self._runtime.is_replaying
+
+    @overload
+    async def activity[**P, R](
+        self, activity: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    @overload
+    async def activity[**P, R](
+        self, activity: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    async def activity(self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run an activity and return its result, which is recorded and never computed again.
+
+        Cancelling the wait cancels the activity.
+
+        Raises:
+            ActivityFailedError: it failed for good, after whatever retries its policy allows.
+            PayloadError: the arguments do not fit its parameters; nothing was scheduled.
+            DefinitionError: the function was not decorated with ``@activity``.
+        """
+        definition = activity_definition(activity)
+        return await self._runtime.run_activity(definition, definition.bind(args, kwargs))
+
+    @overload
+    async def sleep(self, delta: timedelta | float) -> None: ...
+
+    @overload
+    async def sleep(self, *, until: datetime) -> None: ...
+
+    async def sleep(
+        self, delta: timedelta | float | None = None, *, until: datetime | None = None
+    ) -> None:
+        """Sleep for a time (``timedelta`` or seconds) or until a moment (with a time zone).
+
+        The wait is durable: no process needs to stay alive for it. A moment in the past returns at
+        once. Raises ``ValueError`` for a moment without a time zone.
+        """
+        if (delta is None) == (until is None):
+            raise TypeError("sleep() takes either a time to sleep or until=, and not both.")
+        if until is not None:
+            await self._runtime.sleep_until(_to_micros(until))
+        elif delta is not None:
+            await self._runtime.sleep_until(self._runtime.now + _duration(delta))
+
+    @overload
+    async def wait_for_signal(
+        self, name: str, *, timeout: timedelta | float | None = None
+    ) -> Any: ...
+
+    @overload
+    async def wait_for_signal[T](
+        self, name: str, *, type: type[T], timeout: timedelta | float | None = None
+    ) -> T: ...
+
+    async def wait_for_signal(
+        self, name: str, *, type: Any = Any, timeout: timedelta | float | None = None
+    ) -> Any:
+        """The payload of the next signal of that name, in order of arrival.
+
+        Signals that came earlier are waiting; none is lost or given out twice.
+
+        Args:
+            type: what the payload is read as.
+            timeout: how long to wait, as ``timedelta`` or seconds.
+
+        Raises:
+            TimeoutError: none came in time.
+            PayloadError: the payload does not fit ``type``.
+        """
+        seconds = None if timeout is None else _duration(timeout) / MICROS_PER_SECOND
+        async with asyncio.timeout(seconds):
+            payload = await self._runtime.receive_signal(name)
+        return self._runtime.converter.decode(payload, type)
+
+    def now(self) -> datetime:
+        """The run's own time (UTC): when what it is handling now was taken into its history."""
+        return _EPOCH + timedelta(microseconds=self._runtime.now)
+
+    @property
+    def random(self) -> Random:
+        """A source of random numbers that gives the same ones on replay."""
+        return self._runtime.random
+
+    def uuid4(self) -> uuid.UUID:
+        """A random UUID that is the same on replay."""
+        return uuid.UUID(int=self.random.getrandbits(128), version=4)
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def _to_micros(moment: datetime) -> Micros:
+    if moment.tzinfo is None:
+        raise ValueError(f"sleep(until={moment!r}) needs a time zone, for example UTC.")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _duration(delta: timedelta | float) -> Micros:
+    if isinstance(delta, timedelta):
+        return delta // timedelta(microseconds=1)
+    return round(delta * MICROS_PER_SECOND)

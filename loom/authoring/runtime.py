@@ -1,0 +1,59 @@
+"""What a workflow's context asks of whatever runs it.
+
+The engine implements this; user code never sees it. Keeping it here lets everything that users
+import stay below the engine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from loom.history.events import StateSet, StateUpdate
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import Micros, RunId, WorkflowId
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from loom.authoring.activity import ActivityDefinition
+
+
+class Runtime(ABC):
+    """One run, from the inside."""
+
+    workflow_id: WorkflowId
+    run_id: RunId
+    converter: PayloadConverter
+    random: Random
+
+    @property
+    @abstractmethod
+    def is_replaying(self) -> bool:
+        """Whether what happens now has happened before."""
+
+    @property
+    @abstractmethod
+    def now(self) -> Micros:
+        """The stamp of the arrival that is being handled."""
+
+    @abstractmethod
+    async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
+        """Schedule an activity and wait for its result."""
+
+    @abstractmethod
+    async def sleep_until(self, moment: Micros) -> None:
+        """Wait on a durable timer."""
+
+    @abstractmethod
+    async def receive_signal(self, name: str) -> bytes:
+        """Take the next signal of that name, waiting for one if need be."""
+
+    @abstractmethod
+    def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
+        """Record a change of state; returns the change that history holds."""
+
+    @abstractmethod
+    def log(self, level: int, message: str) -> None:
+        """Log a line, unless it was logged before."""

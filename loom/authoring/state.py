@@ -1,0 +1,221 @@
+"""The state proxy: a workflow's durable variables.
+
+Every change is an event. What is read back is what history holds, decoded afresh for each reader,
+so that changing a list in place changes nothing, live and on replay alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NotRequired, TypedDict, cast, get_type_hints, is_typeddict
+
+from pydantic import BaseModel
+
+from loom.authoring.immutable import private_copy
+from loom.authoring.runtime import Runtime
+from loom.errors import PayloadError
+from loom.history.events import StateSet, StateUpdate
+
+
+class StateSchema:
+    """The declared type of a state, as its fields.
+
+    A ``TypedDict``, dataclass or pydantic model has named fields with types and perhaps defaults;
+    anything else is a free-form ``dict``.
+    """
+
+    def __init__(self, declared: Any) -> None:
+        self.declared = declared
+        self.name = getattr(declared, "__name__", "the state")
+        self.fields = _fields(declared)
+        self.partial_type: Any = (
+            dict[str, Any]
+            if self.fields is None
+            else cast(Any, TypedDict)(
+                self.name, {name: NotRequired[hint] for name, hint in self.fields.items()}
+            )
+        )
+        self.is_model = self.fields is not None and not is_typeddict(declared)
+
+    @property
+    def result_type(self) -> Any:
+        """The type of a finished workflow's state: whole models, perhaps incomplete dicts."""
+        return self.declared if self.is_model else self.partial_type
+
+    def type_of(self, key: str) -> Any:
+        """The declared type of a key. Raises ``PayloadError`` when there is no such key."""
+        if not isinstance(key, str):
+            raise PayloadError(f"A state's keys are strings, not {type(key).__name__}.")
+        if self.fields is None:
+            return Any
+        try:
+            return self.fields[key]
+        except KeyError:
+            raise PayloadError(
+                f"{self.name} has no field {key!r}; it has: {', '.join(self.fields) or 'none'}."
+            ) from None
+
+    def defaults(self) -> dict[str, Any]:
+        """The values of those fields that have one before anything is set."""
+        if isinstance(self.declared, type) and issubclass(self.declared, BaseModel):
+            model_fields = self.declared.model_fields.items()
+            return {
+                name: field.get_default(call_default_factory=True, validated_data={})
+                for name, field in model_fields
+                if not field.is_required()
+            }
+        if dataclasses.is_dataclass(self.declared):
+            return dict(_dataclass_defaults(self.declared))
+        return {}
+
+    def build(self, values: Mapping[str, Any]) -> Any:
+        """The state as its declared type, from values that already have the fields' types.
+
+        Raises ``PayloadError`` when a model misses a field.
+        """
+        if not self.is_model:
+            return dict(values)
+        try:
+            if issubclass(self.declared, BaseModel):
+                return self.declared.model_validate(dict(values))
+            return self.declared(**values)
+        except (TypeError, ValueError) as error:
+            raise PayloadError(f"{self.name} is not complete: {error}") from error
+
+    def take_apart(self, state: Any) -> dict[str, Any]:
+        """The inverse of ``build``."""
+        if not self.is_model:
+            return dict(state)
+        return {name: getattr(state, name) for name in self.fields or ()}
+
+
+class WorkflowState[StateT]:
+    """A workflow's state, as ``ctx.state``.
+
+    Reading: ``state["paid"]``, ``state.get("paid")``, ``"paid" in state``, and for dataclasses and
+    models ``state.paid``. Writing: ``await state.set("paid", True)``, ``await state.update(fn)``,
+    and several writes as one event inside ``async with state.batch():``.
+    """
+
+    def __init__(self, schema: StateSchema, runtime: Runtime) -> None:
+        self._schema = schema
+        self._runtime = runtime
+        self._values = schema.defaults()
+        self._batch: dict[str, Any] | None = None
+
+    # --- reading ---
+
+    def __getitem__(self, key: str) -> Any:
+        return private_copy(self._current()[key])
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return private_copy(self._current().get(key, default))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._current()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._current()))
+
+    def __len__(self) -> int:
+        return len(self._current())
+
+    def __getattr__(self, name: str) -> Any:
+        # Only names that are not attributes of the proxy itself come here.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"The state has no {name!r} yet.") from None
+
+    def __repr__(self) -> str:
+        return f"<state {self._current()!r}>"
+
+    def snapshot(self) -> StateT:
+        """A copy of the whole state as its declared type.
+
+        Raises ``PayloadError`` when a dataclass or model still misses a field.
+        """
+        return cast(StateT, self._schema.build(private_copy(self._current())))
+
+    # --- writing ---
+
+    async def set(self, key: str, value: Any) -> None:
+        """Set one key. Raises ``PayloadError`` when the value does not fit its declared type."""
+        declared = self._schema.type_of(key)
+        payload = self._runtime.converter.encode(value, declared)
+        if self._batch is not None:
+            self._batch[key] = self._runtime.converter.decode(payload, declared)
+            return
+        recorded = self._runtime.record_state(StateSet(key, payload))
+        self._values[key] = self._runtime.converter.decode(recorded.payload, declared)
+
+    async def update(self, change: Callable[[StateT], StateT | None]) -> None:
+        """Change several keys at once with a function of the whole state.
+
+        The function gets a copy, and either changes it in place or returns the new state. What
+        differs afterwards is recorded as one event. Raises ``PayloadError`` as ``set`` does.
+        """
+        state = self.snapshot()
+        changed = change(state)
+        after = self._schema.take_apart(state if changed is None else changed)
+        before = self._current()
+        removed = [key for key in before if key not in after]
+        changes = {k: v for k, v in after.items() if k not in before or before[k] != v}
+        for key in changes:
+            self._schema.type_of(key)
+        if self._batch is not None and removed:
+            raise PayloadError("Keys cannot be removed from the state inside of a batch.")
+        if self._batch is not None:
+            self._batch.update(private_copy(changes))
+        elif changes or removed:
+            self._record(changes, removed)
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """Collect the writes of the block into one event; none of them, if the block raises."""
+        if self._batch is not None:
+            raise PayloadError("A batch of state changes cannot be opened inside another.")
+        self._batch = {}
+        try:
+            yield
+            if self._batch:
+                self._record(self._batch, [])
+        finally:
+            self._batch = None
+
+    def result(self) -> bytes:
+        """The whole state as the payload that a finished workflow leaves behind."""
+        return self._runtime.converter.encode(
+            self._schema.build(self._values), self._schema.result_type
+        )
+
+    def _current(self) -> Mapping[str, Any]:
+        return {**self._values, **self._batch} if self._batch else self._values
+
+    def _record(self, changes: Mapping[str, Any], removed: list[str]) -> None:
+        converter, partial_type = self._runtime.converter, self._schema.partial_type
+        payload = converter.encode(dict(changes), partial_type)
+        recorded = self._runtime.record_state(StateUpdate(tuple(removed), payload))
+        self._values.update(converter.decode(recorded.payload, partial_type))
+        for key in recorded.removed:
+            self._values.pop(key, None)
+
+
+def _fields(declared: Any) -> dict[str, Any] | None:
+    if is_typeddict(declared) or dataclasses.is_dataclass(declared):
+        return get_type_hints(declared, include_extras=False)
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        return {name: field.annotation for name, field in declared.model_fields.items()}
+    return None
+
+
+def _dataclass_defaults(declared: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(declared):
+        if field.default is not dataclasses.MISSING:
+            yield field.name, field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            yield field.name, field.default_factory()

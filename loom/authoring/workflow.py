@@ -1,0 +1,123 @@
+"""``Workflow`` and ``@step``: a class whose runs survive anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final, Literal, Protocol, overload
+
+from loom.authoring.context import WorkflowContext
+from loom.authoring.names import check_name
+from loom.errors import ConfigurationError
+from loom.handle import WorkflowHandle
+
+STEP_ATTRIBUTE: Final = "__loom_step__"
+
+type ConflictPolicy = Literal["use_existing", "fail"]
+"""What a start does when an open run already has the workflow id."""
+
+
+class Starter(Protocol):
+    """What ``Workflow.start`` needs of the application around it."""
+
+    async def start(
+        self,
+        workflow: Any,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[Any]: ...
+
+
+CURRENT_STARTER: Final[ContextVar[Starter]] = ContextVar("loom_current_starter")
+"""Set for the code inside ``async with app``, and for nobody else."""
+
+
+class Runnable[InputT, R](Protocol):
+    """A workflow whose whole code is one ``run`` method."""
+
+    async def run(self, ctx: WorkflowContext[InputT, Any], /) -> R: ...
+
+
+class Workflow[InputT, StateT]:
+    """Base class of workflows: ``class Order(Workflow[OrderInput, OrderState])``.
+
+    A workflow has either ``@step`` methods, which run in order of definition and leave the final
+    state as the result, or one ``async def run(self, ctx)``, whose return value is the result. Its
+    code must be deterministic: time, randomness and everything from outside come through ``ctx``.
+    """
+
+    @overload
+    @classmethod
+    async def start[I, R](
+        cls: type[Runnable[I, R]],
+        input: I = ...,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[R]: ...
+
+    @overload
+    @classmethod
+    async def start(
+        cls,
+        input: InputT = ...,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[StateT]: ...
+
+    @classmethod
+    async def start(
+        cls,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[Any]:
+        """Start a run with the application of the surrounding ``async with app``.
+
+        The same as ``app.start(cls, ...)``. Raises ``ConfigurationError`` outside of any.
+        """
+        try:
+            starter = CURRENT_STARTER.get()
+        except LookupError:
+            raise ConfigurationError(
+                f"{cls.__name__}.start() was called outside of `async with Loom(...)`. "
+                f"Open an app first, or use app.start({cls.__name__}, ...)."
+            ) from None
+        return await starter.start(cls, input, id=id, queue=queue, on_conflict=on_conflict)
+
+
+class StepOptions:
+    """What ``@step`` was given."""
+
+    def __init__(self, name: str) -> None:
+        self.name = check_name("step", name)
+
+
+@overload
+def step[F: Callable[..., Any]](method: F, /) -> F: ...
+
+
+@overload
+def step[F: Callable[..., Any]](*, name: str | None = None) -> Callable[[F], F]: ...
+
+
+def step(method: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Make a method a step of its workflow. Steps run one after the other, as they are defined.
+
+    Args:
+        name: for people and logs; by default the method's own name.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(method, STEP_ATTRIBUTE, StepOptions(name or str(getattr(method, "__name__", ""))))
+        return method
+
+    return decorate if method is None else decorate(method)
