@@ -66,7 +66,9 @@ class ActivityDefinition:
             else:
                 fields[name] = hint
         # The functional form with a computed body is what pydantic reads; mypy wants a literal.
-        return cast(Any, TypedDict)(self.name, fields)
+        arguments = cast(Any, TypedDict)(self.name, fields)
+        arguments.__module__ = self.function.__module__
+        return arguments
 
     @cached_property
     def result_type(self) -> Any:

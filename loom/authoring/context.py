@@ -6,9 +6,10 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from loom.authoring.activity import activity_definition
+from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.runtime import Runtime
 from loom.authoring.state import StateSchema, WorkflowState
@@ -25,16 +26,21 @@ class WorkflowContext[InputT, StateT]:
     queues, locks and events work as always, deterministically and durably.
 
     Attributes:
-        input: what the run was started with; cannot be changed.
         state: the run's durable variables.
         logger: silent on replay.
     """
 
     def __init__(self, runtime: Runtime, input: InputT, schema: StateSchema) -> None:
         self._runtime = runtime
-        self.input = input
+        self._input = frozen(input)
         self.state: WorkflowState[StateT] = WorkflowState(schema, runtime)
         self.logger = WorkflowLogger(runtime)
+
+    @property
+    def input(self) -> InputT:
+        """What the run was started with. Dicts and lists refuse to change; of a dataclass or model
+        everybody gets a copy."""
+        return cast(InputT, fixed(self._input))
 
     @property
     def workflow_id(self) -> WorkflowId:

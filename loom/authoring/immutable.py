@@ -20,6 +20,13 @@ def frozen(value: Any) -> Any:
     return value
 
 
+def fixed(value: Any) -> Any:
+    """The value itself if it cannot change, else a copy of it."""
+    if isinstance(value, FrozenDict | FrozenList):
+        return value
+    return private_copy(value)
+
+
 def private_copy(value: Any) -> Any:
     """A copy whose changes stay with whoever made them."""
     if value is None or type(value) in _ATOMIC:

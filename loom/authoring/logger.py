@@ -29,13 +29,11 @@ class WorkflowLogger:
 
     def exception(self, message: object, *args: object) -> None:
         """Log an error with the traceback of the exception that is being handled."""
-        if not self._runtime.is_replaying:
-            self.log(logging.ERROR, "%s\n%s", _format(message, args), traceback.format_exc())
+        trace = traceback.format_exc()
+        self._runtime.log(logging.ERROR, lambda: f"{_format(message, args)}\n{trace}")
 
     def log(self, level: int, message: object, *args: object) -> None:
-        # Formatting waits until it is known that somebody will see the line.
-        if not self._runtime.is_replaying:
-            self._runtime.log(level, _format(message, args))
+        self._runtime.log(level, lambda: _format(message, args))
 
 
 def _format(message: object, args: tuple[object, ...]) -> str:

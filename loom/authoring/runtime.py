@@ -7,7 +7,7 @@ import stay below the engine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loom.history.events import StateSet, StateUpdate
@@ -55,5 +55,5 @@ class Runtime(ABC):
         """Record a change of state; returns the change that history holds."""
 
     @abstractmethod
-    def log(self, level: int, message: str) -> None:
-        """Log a line, unless it was logged before."""
+    def log(self, level: int, text: Callable[[], str]) -> None:
+        """Log a line, unless it was logged before; only then is its text asked for."""

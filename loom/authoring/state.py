@@ -30,13 +30,7 @@ class StateSchema:
         self.declared = declared
         self.name = getattr(declared, "__name__", "the state")
         self.fields = _fields(declared)
-        self.partial_type: Any = (
-            dict[str, Any]
-            if self.fields is None
-            else cast(Any, TypedDict)(
-                self.name, {name: NotRequired[hint] for name, hint in self.fields.items()}
-            )
-        )
+        self.partial_type = _partial(declared, self.fields)
         self.is_model = self.fields is not None and not is_typeddict(declared)
 
     @property
@@ -211,6 +205,18 @@ def _fields(declared: Any) -> dict[str, Any] | None:
     if isinstance(declared, type) and issubclass(declared, BaseModel):
         return {name: field.annotation for name, field in declared.model_fields.items()}
     return None
+
+
+def _partial(declared: Any, fields: Mapping[str, Any] | None) -> Any:
+    """A ``TypedDict`` of the same fields, none of them required."""
+    if fields is None:
+        return dict[str, Any]
+    optional: Any = NotRequired
+    partial = cast(Any, TypedDict)(
+        declared.__name__, {name: optional[hint] for name, hint in fields.items()}
+    )
+    partial.__module__ = declared.__module__
+    return partial
 
 
 def _dataclass_defaults(declared: Any) -> Iterator[tuple[str, Any]]:

@@ -33,8 +33,8 @@ def failure_from(error: BaseException, kind: FailureKind = FailureKind.ERROR) ->
     """Describe an exception, its causes included. Never raises, whatever the exception does."""
     return Failure(
         type=type_name(type(error)),
-        message=_storable(_text_of(error), MAX_MESSAGE),
-        traceback=_storable(_traceback_of(error), MAX_TRACEBACK),
+        message=storable(_text_of(error), MAX_MESSAGE),
+        traceback=storable(_traceback_of(error), MAX_TRACEBACK),
         kind=kind,
     )
 
@@ -60,7 +60,7 @@ def _traceback_of(error: BaseException) -> str:
         return f"<its traceback could not be written: {type(broken).__name__}>"
 
 
-def _storable(text: str, limit: int) -> str:
+def storable(text: str, limit: int) -> str:
     """Text that any database takes: valid Unicode without NUL, and not too long."""
     text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
     if len(text) <= limit:

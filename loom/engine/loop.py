@@ -1,0 +1,214 @@
+"""The deterministic event loop: asyncio's own tasks and futures, in a world without time or I/O.
+
+The rules:
+
+1. Callbacks run in the order in which they were scheduled, and ``run_until_quiescent`` runs them
+   until none is left. Nothing else ever runs the workflow's code.
+2. ``time()`` stands still while callbacks run; it is the stamp of the arrival being handled.
+3. A timer is a command: ``call_at`` asks ``TimerService`` for a durable one, and cancelling the
+   handle cancels that.
+4. What has no deterministic meaning (threads, sockets, signals, subprocesses) is refused with an
+   error that says what to use instead.
+5. Tasks are held by strong references: garbage collection must never resume or end a coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from asyncio import events, tasks
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, Protocol
+
+from loom.errors import LoomError, StopReplay
+from loom.identifiers import MICROS_PER_SECOND, Micros
+
+MAX_CALLBACKS: Final = 1_000_000
+"""Callbacks in one turn after which the code counts as spinning rather than waiting."""
+
+
+class TimerService(Protocol):
+    """Durable timers, as the loop needs them."""
+
+    def start_timer(self, fire_at: Micros, callback: Callable[[], None]) -> int: ...
+
+    def cancel_timer(self, timer_id: int) -> None: ...
+
+
+class DurableTimerHandle(asyncio.TimerHandle):
+    """A timer handle that knows its durable timer."""
+
+    __slots__ = ("timer_id",)
+
+    timer_id: int
+
+
+class DeterministicLoop(asyncio.AbstractEventLoop):
+    """An event loop for the coroutines of one run."""
+
+    def __init__(self, timers: TimerService) -> None:
+        self.now: Micros = 0
+        self.halted = False
+        """Set to stop between two callbacks, for good."""
+        self._timers = timers
+        self._ready: deque[asyncio.Handle] = deque()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._async_generators: list[Any] = []
+        # Empty, so that no context variable of the host leaks into the workflow.
+        self._context = contextvars.Context()
+        self._task_count = 0
+
+    def run_until_quiescent(self) -> None:
+        """Run callbacks until none is left, or until the loop is halted."""
+        ready = self._ready
+        with self._running():
+            for _ in range(MAX_CALLBACKS):
+                if not ready or self.halted:
+                    return
+                _run(ready.popleft())
+        raise LoomError(
+            f"The workflow's code ran {MAX_CALLBACKS:,} callbacks without waiting for anything: it "
+            "is spinning, for example in a loop around `await asyncio.sleep(0)`."
+        )
+
+    def unwind(self) -> None:
+        """End every coroutine where it stands with ``StopReplay``; nothing they do counts."""
+        self.halted = True
+        with self._running():
+            for task in tuple(self._tasks):
+                if not task.done():
+                    _unwind(task)
+        self._ready.clear()
+        self._tasks.clear()
+        self._async_generators.clear()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Be the thread's running loop, in place of the host's."""
+        host = events._get_running_loop()
+        host_task = tasks._swap_current_task(host, None) if host else None  # type: ignore[attr-defined]
+        hooks = sys.get_asyncgen_hooks()
+        # The host's hooks would finish the workflow's async generators on the host's loop.
+        sys.set_asyncgen_hooks(firstiter=self._async_generators.append, finalizer=None)
+        events._set_running_loop(self)
+        try:
+            yield
+        finally:
+            events._set_running_loop(host)
+            sys.set_asyncgen_hooks(*hooks)
+            if host:
+                tasks._swap_current_task(host, host_task)  # type: ignore[attr-defined]
+
+    # --- what asyncio asks of a loop ---
+
+    def time(self) -> float:
+        return self.now / MICROS_PER_SECOND
+
+    def call_soon[*Ts](
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later[*Ts](
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at[*Ts](
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        handle = DurableTimerHandle(when, callback, args, self, context)
+        fire_at = round(when * MICROS_PER_SECOND)
+        handle.timer_id = self._timers.start_timer(fire_at, lambda: self._ready.append(handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: DurableTimerHandle) -> None:
+        self._timers.cancel_timer(handle.timer_id)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: object = None, **options: Any) -> asyncio.Task[Any]:
+        self._task_count += 1
+        name = f"workflow-task-{self._task_count}" if name is None else str(name)
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, **options)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget)
+        return task
+
+    def start(self, coro: Any) -> asyncio.Task[Any]:
+        """Create the run's first task, in the run's own empty context."""
+        with self._running():
+            return self.create_task(coro, context=self._context)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Drop what asyncio has to say of tasks that nobody awaited: it depends on when garbage is
+        collected, so it can be no part of a run."""
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+
+def _refusal(method: str) -> Callable[..., NoReturn]:
+    def refuse(self: DeterministicLoop, *args: Any, **options: Any) -> NoReturn:
+        raise LoomError(
+            f"loop.{method}() has no meaning inside a workflow, which must be deterministic: no "
+            "threads, no sockets, no processes, no signals of the system. Do it in an activity; "
+            "one that is a plain function runs in a thread."
+        )
+
+    return refuse
+
+
+for _method in vars(asyncio.AbstractEventLoop):
+    if not _method.startswith("_") and _method not in vars(DeterministicLoop):
+        setattr(DeterministicLoop, _method, _refusal(_method))
+
+
+def _run(handle: asyncio.Handle) -> None:
+    if handle.cancelled():
+        return
+    try:
+        handle._run()
+    except SystemExit:
+        # Kept by the task that raised it: `sys.exit()` fails a workflow, it does not end a worker.
+        return
+
+
+def _unwind(task: asyncio.Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coroutine = task.get_coro()
+    # Code that swallows StopReplay and awaits on gets it again, and is then left alone.
+    for _ in range(3):
+        try:
+            coroutine.throw(StopReplay())  # type: ignore[union-attr]
+        except BaseException:
+            return

@@ -1,0 +1,102 @@
+"""Comparing what the code asks for with what history says it asked for.
+
+Commands are compared in the order of asking, one by one, wherever they sit between the arrivals:
+so it does not matter how arrivals were batched when they were first taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import linecache
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from loom.engine.loop import DeterministicLoop
+from loom.errors import NonDeterministicWorkflowError
+from loom.history.events import CommandEvent
+
+# Frames below these are not the workflow's.
+_TURN: Final = frozenset({DeterministicLoop.run_until_quiescent.__code__})
+_LOOM_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
+
+
+class Matcher:
+    """The recorded commands of a history, matched off as the code asks for them again."""
+
+    def __init__(self, recorded: Iterable[tuple[int, CommandEvent]]) -> None:
+        self._recorded = tuple(recorded)
+        self._position = 0
+
+    def match[C: CommandEvent](self, asked: C, *, in_code: bool = True) -> C:
+        """The recorded event for what the code asks for now.
+
+        ``in_code`` is whether the code is on the call stack, so that the place can be named.
+
+        Raises ``NonDeterministicWorkflowError`` when history holds something else, or nothing.
+        """
+        if self._position == len(self._recorded):
+            raise self._difference(None, asked, in_code)
+        sequence, recorded = self._recorded[self._position]
+        if recorded.identity != asked.identity or not isinstance(recorded, type(asked)):
+            raise self._difference((sequence, recorded), asked, in_code)
+        self._position += 1
+        return recorded
+
+    def finish(self) -> None:
+        """Check that everything recorded was asked for again."""
+        if self._position < len(self._recorded):
+            raise self._difference(self._recorded[self._position], None, False)
+
+    def _difference(
+        self,
+        recorded: tuple[int, CommandEvent] | None,
+        asked: CommandEvent | None,
+        in_code: bool,
+    ) -> NonDeterministicWorkflowError:
+        where = f"event {recorded[0]}" if recorded else "the end of its history"
+        lines = [
+            "The code no longer asks for what the history recorded, at command "
+            f"{self._position + 1} ({where}):",
+            f"  history: {_describe(recorded[1]) if recorded else 'nothing more'}",
+            f"  code:    {_describe(asked) if asked else 'nothing more'}",
+        ]
+        place = _place_in_user_code() if in_code else None
+        if place:
+            lines.append(f"  at {place}")
+        return NonDeterministicWorkflowError("\n".join(lines))
+
+
+def unasked(event_type: str, activity_id: int) -> NonDeterministicWorkflowError:
+    """The history answers something that the code has not asked for."""
+    return NonDeterministicWorkflowError(
+        "The code no longer asks for what the history recorded:\n"
+        f"  history: {event_type} activity_id={activity_id}\n"
+        "  code:    has not asked for that activity when its outcome arrives"
+    )
+
+
+def _describe(command: CommandEvent) -> str:
+    fields = (
+        f"{field.name}={getattr(command, field.name)!r}"
+        for field in dataclasses.fields(command)
+        if field.name not in ("payload", "failure")
+    )
+    return " ".join([command.type, *fields])
+
+
+def _place_in_user_code() -> str | None:
+    """The innermost line of the call stack that is neither Loom's nor asyncio's.
+
+    There is none where a task's first coroutine is Loom's own, as in ``gather(ctx.activity(...))``.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code not in _TURN:
+        filename = frame.f_code.co_filename
+        if not filename.startswith(_LOOM_FOLDER) and "/asyncio/" not in filename:
+            line = linecache.getline(filename, frame.f_lineno).strip()
+            return f"{filename}:{frame.f_lineno} in {frame.f_code.co_name}: {line}"
+        frame = frame.f_back
+    return None
