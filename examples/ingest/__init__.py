@@ -1,0 +1,1 @@
+"""Index a folder of text, durably: Loom's example of a real job."""

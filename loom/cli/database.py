@@ -1,0 +1,77 @@
+"""``loom db``: the schema of a database."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+import loom
+from loom.cli.exits import CommandError
+from loom.cli.options import dsn_option
+
+
+@click.group()
+def db() -> None:
+    """Make, look at and take back the database's schema."""
+
+
+@db.command()
+@click.argument("revision", default="head")
+@dsn_option
+def upgrade(dsn: str | None, revision: str) -> None:
+    """Bring the schema up to REVISION, by default the newest.
+
+    Safe to run again, and by several deployers at once.
+    """
+    from loom.storage.sql import migrations
+
+    place = _place(dsn)
+    asyncio.run(migrations.upgrade(place, revision))
+    _tell(place)
+
+
+@db.command()
+@click.argument("revision")
+@dsn_option
+def downgrade(dsn: str | None, revision: str) -> None:
+    """Take the schema back to REVISION. What only newer schemas hold is lost: `base` drops all."""
+    from loom.storage.sql import migrations
+
+    place = _place(dsn)
+    asyncio.run(migrations.downgrade(place, revision))
+    _tell(place)
+
+
+@db.command()
+@dsn_option
+def current(dsn: str | None) -> None:
+    """Print the schema's revision."""
+    from loom.storage.sql import migrations
+
+    click.echo(asyncio.run(migrations.current(_place(dsn))) or "none")
+
+
+@db.command()
+@dsn_option
+def check(dsn: str | None) -> None:
+    """Tell whether the schema is the one that this version of Loom needs; exit with 1 if not."""
+    from loom.storage.sql import migrations
+
+    try:
+        asyncio.run(migrations.check(_place(dsn)))
+    except loom.SchemaVersionError as error:
+        raise CommandError(str(error)) from error
+    click.echo(f"The schema is up to date ({migrations.head()}).")
+
+
+def _place(dsn: str | None) -> str:
+    return dsn or loom.Settings().dsn
+
+
+def _tell(dsn: str) -> None:
+    from loom.storage.sql import migrations
+
+    revision = asyncio.run(migrations.current(dsn))
+    newest = " (the newest)" if revision == migrations.head() else ""
+    click.echo(f"The schema is at {revision}{newest}." if revision else "There is no schema now.")

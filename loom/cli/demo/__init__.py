@@ -1,0 +1,1 @@
+"""``loom demo``: the ingest example, with its worker killed in the middle."""

@@ -1,0 +1,63 @@
+"""``loom list``: which runs there are."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+import loom
+from loom.cli.options import dsn_option, json_option
+from loom.cli.output import ago, as_dict, print_json, print_table
+from loom.history.status import RunStatus
+
+
+@click.command("list")
+@click.option(
+    "--status",
+    type=click.Choice(RunStatus, case_sensitive=False),
+    help="Only runs with this status.",
+)
+@click.option("--name", help="Only runs of this workflow.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
+)
+@json_option
+@dsn_option
+def list_runs(
+    status: RunStatus | None, name: str | None, limit: int, as_json: bool, dsn: str | None
+) -> None:
+    """List runs, the newest first."""
+
+    async def fetch() -> list[loom.WorkflowInfo]:
+        async with loom.Loom(dsn) as app:
+            return await app.list(status=status, name=name, limit=limit)
+
+    runs = asyncio.run(fetch())
+    if as_json:
+        print_json([as_dict(run, without=["activities"]) for run in runs])
+    elif runs:
+        _print(runs)
+    else:
+        click.echo("There are no such runs." if status or name else "There are no runs yet.")
+    if len(runs) == limit:
+        click.echo(f"These are the newest {limit}; there may be more (--limit).", err=True)
+
+
+def _print(runs: list[loom.WorkflowInfo]) -> None:
+    headings = ["id", "workflow", "version", "status", "started", "updated", "events"]
+    print_table(
+        headings,
+        (
+            (
+                run.workflow_id,
+                run.name,
+                run.version,
+                run.status,
+                run.created_at,
+                ago(run.updated_at),
+                run.history_length,
+            )
+            for run in runs
+        ),
+    )

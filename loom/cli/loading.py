@@ -1,0 +1,100 @@
+"""From ``module:attribute`` to the workflows and activities that a worker serves."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import click
+
+from loom.authoring.registry import is_activity, is_workflow
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """The workflows and activities that were found."""
+
+    workflows: list[type[Any]]
+    activities: list[Callable[..., Any]]
+
+
+def load(targets: Iterable[str]) -> Definitions:
+    """Imports the targets; ``click.BadParameter`` says which cannot be served, and why."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    # A dict, for what is named twice is served once.
+    found = list({id(each): each for target in targets for each in _definitions(target)}.values())
+    return Definitions(
+        workflows=[each for each in found if is_workflow(each)],
+        activities=[each for each in found if is_activity(each)],
+    )
+
+
+def _definitions(target: str) -> list[Any]:
+    module_name, _, attribute = target.partition(":")
+    module = _imported(module_name)
+    if not attribute:
+        found = list(_defined_in(module))
+        if not found:
+            raise click.BadParameter(f"module {module_name!r} defines no workflow and no activity.")
+        return found
+    return list(_flattened(_attribute(module, attribute), target))
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise click.BadParameter(
+                f"there is no module {error.name!r} in {os.getcwd()} or on the Python path."
+            ) from error
+        raise click.BadParameter(_import_failure(name, error)) from error
+    except Exception as error:
+        raise click.BadParameter(_import_failure(name, error)) from error
+
+
+def _import_failure(name: str, error: Exception) -> str:
+    """The user's own error, with the place where it happened."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}"
+    return f"module {name!r} cannot be imported: {what} ({place.filename}, line {place.lineno})"
+
+
+def _attribute(module: ModuleType, path: str) -> Any:
+    value: Any = module
+    for part in path.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise click.BadParameter(f"module {module.__name__!r} has no {path!r}.") from None
+    return value
+
+
+def _defined_in(module: ModuleType) -> Iterator[Any]:
+    """What the module itself defines, without what it imports."""
+    for value in vars(module).values():
+        if _is_definition(value) and value.__module__ == module.__name__:
+            yield value
+
+
+def _flattened(value: Any, target: str) -> Iterator[Any]:
+    if _is_definition(value):
+        yield value
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        for each in value:
+            yield from _flattened(each, target)
+    else:
+        raise click.BadParameter(
+            f"{target!r} is neither a workflow nor an activity, nor a list of them: {value!r}"
+        )
+
+
+def _is_definition(value: Any) -> bool:
+    return is_workflow(value) or is_activity(value)

@@ -1,0 +1,100 @@
+"""``loom start``, ``signal``, ``cancel`` and ``terminate``: from outside to a run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import IO, Any
+
+import click
+
+import loom
+from loom.cli.options import JSON, dsn_option
+from loom.cli.output import print_json
+
+
+@click.command()
+@click.argument("name")
+@click.option("--input", "value", type=JSON, metavar="JSON", help="The workflow's input.")
+@click.option(
+    "--input-file", type=click.File(encoding="utf-8"), help="A file with the input; - reads stdin."
+)
+@click.option("--id", "workflow_id", help="The workflow id; one is made if not given.")
+@click.option("--queue", default="default", show_default=True, help="Which workers shall run it.")
+@click.option("--version", help="The workflow's version, when there is more than one.")
+@click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
+@dsn_option
+def start(
+    name: str,
+    value: Any,
+    input_file: IO[str] | None,
+    workflow_id: str | None,
+    queue: str,
+    version: str | None,
+    wait: bool,
+    dsn: str | None,
+) -> None:
+    """Start the workflow NAME. Prints the workflow id, or the result with --wait.
+
+    An open run with the same id is left as it is, and taken for the one that was asked for.
+    """
+    if input_file is not None:
+        if value is not None:
+            raise click.UsageError("Give --input or --input-file, not both.")
+        value = JSON.convert(input_file.read(), None, click.get_current_context())
+
+    async def run() -> None:
+        async with loom.Loom(dsn) as app:
+            handle = await app.start(name, value, id=workflow_id, queue=queue, version=version)
+            if not wait:
+                click.echo(handle.workflow_id)
+                return
+            click.echo(f"Waiting for {handle.workflow_id} ...", err=True)
+            print_json(await handle.result())
+
+    asyncio.run(run())
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID")
+@click.argument("name")
+@click.option("--payload", type=JSON, metavar="JSON", help="What the signal carries.")
+@dsn_option
+def signal(workflow_id: str, name: str, payload: Any, dsn: str | None) -> None:
+    """Send the signal NAME to the workflow ID."""
+
+    async def run() -> None:
+        async with loom.Loom(dsn) as app:
+            await app.handle(workflow_id).signal(name, payload)
+
+    asyncio.run(run())
+    click.echo(f"Sent {name!r} to {workflow_id}.")
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID")
+@click.option("--reason", default="", help="Kept in the run's history.")
+@dsn_option
+def cancel(workflow_id: str, reason: str, dsn: str | None) -> None:
+    """Ask the workflow ID to end; its code may clean up first."""
+
+    async def run() -> None:
+        async with loom.Loom(dsn) as app:
+            await app.handle(workflow_id).cancel(reason=reason)
+
+    asyncio.run(run())
+    click.echo(f"Asked {workflow_id} to cancel.")
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID")
+@click.option("--reason", default="", help="Kept in the run's history.")
+@dsn_option
+def terminate(workflow_id: str, reason: str, dsn: str | None) -> None:
+    """End the workflow ID at once; its code gets no say."""
+
+    async def run() -> None:
+        async with loom.Loom(dsn) as app:
+            await app.handle(workflow_id).terminate(reason=reason)
+
+    asyncio.run(run())
+    click.echo(f"Terminated {workflow_id}.")

@@ -1,0 +1,174 @@
+"""``loom show``: everything about one run."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+
+import loom
+from loom.cli.options import dsn_option, json_option
+from loom.cli.output import (
+    ago,
+    as_dict,
+    local_time,
+    one_line,
+    print_fields,
+    print_json,
+    print_table,
+)
+from loom.history.status import RunStatus
+
+
+@dataclass(frozen=True)
+class Run:
+    """What there is to show; ``None`` where it was not asked for or does not exist."""
+
+    info: loom.WorkflowInfo
+    result: Any = None
+    failure: loom.WorkflowExecutionError | None = None
+    history: list[loom.HistoryEvent] | None = None
+    logs: list[loom.LogLine] | None = None
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID")
+@click.option("--run-id", help="An older run with this id; by default the newest.")
+@click.option("--history", is_flag=True, help="Show every event.")
+@click.option("--logs", is_flag=True, help="Show what the workflow logged.")
+@json_option
+@dsn_option
+def show(
+    workflow_id: str, run_id: str | None, history: bool, logs: bool, as_json: bool, dsn: str | None
+) -> None:
+    """Show the workflow ID: where it stands, what it waits for, and how it ended."""
+
+    async def fetch() -> Run:
+        async with loom.Loom(dsn) as app:
+            return await _fetch(app.handle(workflow_id, run_id=run_id), history, logs)
+
+    run = asyncio.run(fetch())
+    if as_json:
+        print_json(_as_json(run))
+    else:
+        _print(run)
+
+
+async def _fetch(handle: loom.WorkflowHandle[Any], history: bool, logs: bool) -> Run:
+    info = await handle.info()
+    result, failure = await _outcome(handle) if info.closed_at else (None, None)
+    return Run(
+        info,
+        result,
+        failure,
+        history=await handle.history() if history else None,
+        logs=await handle.logs() if logs else None,
+    )
+
+
+async def _outcome(
+    handle: loom.WorkflowHandle[Any],
+) -> tuple[Any, loom.WorkflowExecutionError | None]:
+    try:
+        return await handle.result(), None
+    except loom.WorkflowExecutionError as error:
+        return None, error
+
+
+# --- for programs --------------------------------------------------------------------------------
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    shown = as_dict(run.info) | {"result": run.result, "failure": _failure(run.failure)}
+    if run.history is not None:
+        shown["history"] = [as_dict(event) for event in run.history]
+    if run.logs is not None:
+        shown["logs"] = [as_dict(line) for line in run.logs]
+    return shown
+
+
+def _failure(error: loom.WorkflowExecutionError | None) -> dict[str, str] | None:
+    return error and {
+        "message": str(error),
+        "cause_type": error.cause_type,
+        "cause_message": error.cause_message,
+        "cause_traceback": error.cause_traceback,
+    }
+
+
+# --- for people ----------------------------------------------------------------------------------
+
+
+def _print(run: Run) -> None:
+    info = run.info
+    print_fields(
+        {
+            "id": info.workflow_id,
+            "run": info.run_id,
+            "workflow": f"{info.name}, version {info.version}",
+            "status": info.status,
+            "queue": info.queue,
+            "started": _when(info.created_at),
+            "updated": _when(info.updated_at),
+            "closed": _when(info.closed_at),
+            "next timer": _when(info.wake_at),
+            "worker": info.worker,
+            "events": info.history_length,
+            "blocked": info.blocked_reason,
+            "result": one_line(run.result) if info.status is RunStatus.COMPLETED else None,
+            "failure": run.failure,
+        }
+    )
+    if run.failure and run.failure.cause_traceback:
+        click.echo(f"\n{run.failure.cause_traceback.rstrip()}")
+    _print_activities(info.activities)
+    if run.history is not None:
+        _print_history(run.history)
+    if run.logs is not None:
+        _print_logs(run.logs)
+
+
+def _when(moment: datetime | None) -> str | None:
+    return moment and f"{local_time(moment)}, {ago(moment)}"
+
+
+def _print_activities(activities: list[loom.PendingActivity]) -> None:
+    if activities:
+        _print_heading("Waiting for activities")
+        print_table(
+            ["activity", "name", "attempt", "failures", "due", "worker", "last failure"],
+            (
+                (a.activity_id, a.name, a.attempt, a.failures, ago(a.available_at), a.worker,
+                 a.last_failure)
+                for a in activities
+            ),
+        )  # fmt: skip
+
+
+def _print_history(history: list[loom.HistoryEvent]) -> None:
+    _print_heading("History")
+    print_table(
+        ["event", "at", "type", "what"],
+        ((e.sequence, e.recorded_at, e.type, _what(e)) for e in history),
+    )
+
+
+def _what(event: loom.HistoryEvent) -> str:
+    """An event's attributes and its value, in one line."""
+    parts = [f"{key}={one_line(value, 60)}" for key, value in event.attributes.items()]
+    if event.has_value:
+        parts.append(one_line(event.value))
+    return " ".join(parts)
+
+
+def _print_logs(logs: list[loom.LogLine]) -> None:
+    _print_heading("Logs")
+    for line in logs:
+        click.echo(f"{local_time(line.logged_at)} {line.level:<8} {line.message}")
+
+
+def _print_heading(text: str) -> None:
+    click.echo(f"\n{click.style(text, bold=True)}")
