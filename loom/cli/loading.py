@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from loom.authoring.registry import is_activity, is_workflow
+from loom.authoring.activity import is_activity
+from loom.authoring.compiled import is_workflow
 
 
 @dataclass(frozen=True)

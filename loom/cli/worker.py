@@ -42,6 +42,9 @@ def worker(targets: tuple[str, ...], queue: str, concurrency: int | None, dsn: s
     SIGTERM or Ctrl-C stops gracefully: unfinished work is handed back, for any worker to take. A
     second one exits at once.
     """
+    # Imported here, for it takes longer than all of `loom --help`.
+    from loom.cli.loading import load
+
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     asyncio.run(_serve(load(targets), queue, concurrency, dsn))
 
