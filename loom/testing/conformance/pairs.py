@@ -1,0 +1,136 @@
+"""Two stores side by side: what is done to both, and what must then be equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from loom.history.status import RunStatus
+from loom.identifiers import Micros, WorkflowId
+from loom.storage.records import (
+    ActivityTask,
+    Effects,
+    EventRecord,
+    InboxRecord,
+    Leases,
+    LogRecord,
+    Message,
+    NewRun,
+    RunFilter,
+    RunRecord,
+    Transition,
+    WorkflowTask,
+)
+from loom.testing.conformance.scene import LEASE, Scene, arrival, event, run_lease, task_lease, turn
+
+MESSAGE_IDS = ("a", "b", "c", "d", "e")
+"""Few, so that they meet again."""
+
+
+@dataclass(frozen=True)
+class Pair[T]:
+    """The same thing in the reference store and in the store under test, which differ in the keys
+    and tokens that they choose."""
+
+    reference: T
+    tested: T
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a turn shall do."""
+
+    status: RunStatus
+    keep: bool
+    consume: int
+    schedule: str
+    finish: set[int]
+    to: int | None
+    wake_in: Micros | None
+
+
+def workflow_id(scene: Scene, number: int) -> WorkflowId:
+    """One of the few workflow ids that an example has."""
+    return f"{scene.queue}/{number}"
+
+
+def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transition:
+    """The turn that the plan makes of a claimed run."""
+    inbox = task.messages[: plan.consume]
+    first = task.run.sequence + 1
+    events = [event(first + n, message_id=got.message_id) for n, got in enumerate(inbox)]
+    events.append(event(first + len(events)))
+    new = replace(
+        scene.task(first, available_at=now),
+        sequence=events[-1].sequence,
+        leased=plan.schedule == "leased",
+    )
+    said = Message(workflow_id(scene, plan.to or 0), MESSAGE_IDS[first % 5], arrival())
+    effects = Effects(
+        plan.status,
+        now,
+        events=events,
+        tasks=[new] if plan.schedule else (),
+        finished_tasks=sorted(plan.finish),
+        messages=[said] if plan.to else (),
+        logs=[LogRecord(events[-1].sequence, now, "INFO", "a turn")],
+        wake_at=None if plan.wake_in is None else now + plan.wake_in,
+        lease_expires_at=now + LEASE if plan.keep else None,
+        task_lease_expires_at=now + LEASE,
+    )
+    return turn(task, effects, consumed_through=inbox[-1].position if inbox else None)
+
+
+def lease_of(task: WorkflowTask | ActivityTask) -> Leases:
+    """What its claimer holds."""
+    if isinstance(task, WorkflowTask):
+        return Leases(runs=[run_lease(task)])
+    return Leases(tasks=[task_lease(task)])
+
+
+# --- what must be equal --------------------------------------------------------------------------
+
+
+def a_run(run: RunRecord | None) -> RunRecord | None:
+    return run and replace(run, run_key=0)
+
+
+def an_inbox(inbox: Iterable[InboxRecord]) -> list[InboxRecord]:
+    # What a completion is called is for the store to choose.
+    return [m if m.message_id in MESSAGE_IDS else replace(m, message_id="") for m in inbox]
+
+
+def an_attempt(task: ActivityTask) -> ActivityTask:
+    return replace(task, run_key=0, token=0, scheduled=an_event(task.scheduled))
+
+
+def an_event(stored: EventRecord) -> EventRecord:
+    return stored if stored.message_id in MESSAGE_IDS else replace(stored, message_id=None)
+
+
+async def everything_of(scene: Scene, new: NewRun) -> tuple[object, ...]:
+    """All that a store tells of a run."""
+    repository = scene.repository
+    run = await repository.find_run(new.workflow_id, new.run_id)
+    if run is None:
+        return ()
+    history = await repository.read_history(run.run_key)
+    listed = await repository.list_runs(RunFilter(workflow_id=new.workflow_id))
+    return (
+        a_run(run),
+        [an_event(stored) for stored in history],
+        list(await repository.read_logs(run.run_key)),
+        list(await repository.list_tasks(run.run_key)),
+        [a_run(one) for one in listed],
+        an_inbox(await scene.inbox_of(run)) if run.status.is_open else None,
+    )
+
+
+def after(task: WorkflowTask, written: Transition) -> WorkflowTask:
+    """A claimed run as its owner knows it after a turn."""
+    consumed = written.consumed_through or 0
+    return replace(
+        task,
+        run=replace(task.run, sequence=task.run.sequence + len(written.effects.events)),
+        messages=[message for message in task.messages if message.position > consumed],
+    )

@@ -1,0 +1,41 @@
+"""The whole suite as one class."""
+
+from __future__ import annotations
+
+from loom.testing.conformance.activities import ActivitiesConformance
+from loom.testing.conformance.claims import ClaimsConformance
+from loom.testing.conformance.concurrency import ConcurrencyConformance
+from loom.testing.conformance.inbox import InboxConformance
+from loom.testing.conformance.leases import LeasesConformance
+from loom.testing.conformance.rules import RulesConformance
+from loom.testing.conformance.runs import RunsConformance
+from loom.testing.conformance.stateful import StatefulConformance
+from loom.testing.conformance.transitions import TransitionsConformance
+
+
+class RepositoryConformance(
+    RulesConformance,
+    RunsConformance,
+    InboxConformance,
+    TransitionsConformance,
+    ClaimsConformance,
+    LeasesConformance,
+    ActivitiesConformance,
+    ConcurrencyConformance,
+    StatefulConformance,
+):
+    """All of the port: the class to subclass. Its parts are there for a store in the making."""
+
+
+__all__ = [
+    "ActivitiesConformance",
+    "ClaimsConformance",
+    "ConcurrencyConformance",
+    "InboxConformance",
+    "LeasesConformance",
+    "RepositoryConformance",
+    "RulesConformance",
+    "RunsConformance",
+    "StatefulConformance",
+    "TransitionsConformance",
+]
