@@ -19,6 +19,7 @@ from loom.storage.memory_state import (
     StoredTask,
     as_activity_task,
     born,
+    due_for,
     earliest,
     is_claimable,
     is_meant,
@@ -77,7 +78,7 @@ class MemoryRepository(Repository):
             for run in claimed:
                 run.lease(claim.owner, claim.lease_expires_at)
             tasks = [WorkflowTask(run.record, run.token, tuple(run.inbox)) for run in claimed]
-            return WorkflowTasks(tasks, earliest(run.due_at for run in left))
+            return WorkflowTasks(tasks, earliest(due_for(run, claim) for run in left))
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
         async with self._transaction():
@@ -89,7 +90,7 @@ class MemoryRepository(Repository):
             return WriteOutcome.LOST
         run.refuse_malformed(transition.effects)
         run.consume(through=transition.consumed_through or 0)
-        run.apply(transition.effects, transition.owner)
+        run.apply(transition.effects, transition.owner or run.record.lease_owner or "")
         self._send_all(transition.effects.messages, transition.effects.recorded_at)
         return WriteOutcome.WRITTEN
 
@@ -146,7 +147,7 @@ class MemoryRepository(Repository):
             for lease in leases.runs:
                 run = self._held_run(lease)
                 if run is not None and run.record.lease_owner == owner:
-                    run.hold(owner, expires_at)
+                    run.extend(owner, expires_at)
                 else:
                     lost_runs.append(lease)
             for task_lease in leases.tasks:

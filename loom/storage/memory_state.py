@@ -71,7 +71,8 @@ class StoredRun:
     record: RunRecord
     token: int = 0
     due_at: Micros | None = None
-    """From when anybody may take it: while it is leased, when the lease runs out."""
+    """When somebody wants it next: anybody a free run, its holder the messages that have come for
+    it since its last claim, and anybody else what is left when the lease has run out."""
     last_position: int = 0
     events: list[EventRecord] = field(default_factory=list)
     logs: list[LogRecord] = field(default_factory=list)
@@ -91,8 +92,8 @@ class StoredRun:
     def receive(self, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
         self.last_position += 1
         self.inbox.append(InboxRecord(self.last_position, message_id, arrival))
-        # The holder of a lease is given messages by its own claims, and others wait it out.
-        if self.record.lease_owner is None and self._heeds_messages:
+        # The holder of a lease is given messages by its own claims, while others wait it out.
+        if self.record.lease_owner is not None or self._heeds_messages:
             self.due_at = now if self.due_at is None else min(self.due_at, now)
 
     def consume(self, through: int) -> None:
@@ -108,10 +109,16 @@ class StoredRun:
         if self.record.lease_owner != owner:
             self.token += 1
         self.hold(owner, expires_at)
+        self.due_at = expires_at
+
+    def extend(self, owner: WorkerId, expires_at: Micros) -> None:
+        self.hold(owner, expires_at)
+        # Messages that its holder has not seen, or has seen and left, stay due to it.
+        if not self.inbox:
+            self.due_at = expires_at
 
     def hold(self, owner: WorkerId, expires_at: Micros) -> None:
         self.record = replace(self.record, lease_owner=owner, lease_expires_at=expires_at)
-        self.due_at = expires_at
 
     def free(self, due_at: Micros | None) -> None:
         self.record = replace(self.record, lease_owner=None, lease_expires_at=None)
@@ -165,6 +172,7 @@ class StoredRun:
             self.free(None)
         elif effects.lease_expires_at is not None:
             self.hold(owner, effects.lease_expires_at)
+            self.due_at = effects.recorded_at if self.inbox else effects.lease_expires_at
         else:
             self.release(effects.recorded_at)
 
@@ -206,12 +214,18 @@ def is_meant(run: StoredRun, claim: WorkflowClaim) -> bool:
 
 
 def _wants_a_turn(run: StoredRun, claim: WorkflowClaim) -> bool:
-    record = run.record
     if run.due_at is not None and run.due_at <= claim.now:
         return True
-    if record.lease_owner is not None:
-        return bool(run.inbox)
-    return record.status is RunStatus.BLOCKED and record.updated_at < claim.blocked_before
+    is_free = run.record.lease_owner is None
+    is_blocked = run.record.status is RunStatus.BLOCKED
+    return is_free and is_blocked and run.record.updated_at < claim.blocked_before
+
+
+def due_for(run: StoredRun, claim: WorkflowClaim) -> Micros | None:
+    """When the claimer may have what it cannot have now."""
+    if run.is_held_by_another(claim.owner, claim.now):
+        return run.record.lease_expires_at
+    return run.due_at
 
 
 def matches(record: RunRecord, where: RunFilter) -> bool:

@@ -97,9 +97,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something for a run from outside. Delivered once however often it is sent.
+    """Something for a run from outside. Delivered to it once, however often it is sent.
 
-    Addressed to the run ``run_id``, or, when that is ``None``, to the open run of ``workflow_id``.
+    Addressed to that workflow's run ``run_id``, or, when that is ``None``, to its open run.
     """
 
     workflow_id: WorkflowId
@@ -114,12 +114,15 @@ class SendOutcome(Enum):
     ACCEPTED = "accepted"
     """It is in the inbox, or was before: it will be, or has been, delivered once."""
     CLOSED = "closed"
+    """The run has ended without taking it."""
     NOT_FOUND = "not found"
 
 
 @dataclass(frozen=True, slots=True)
 class InboxRecord:
-    """A message waiting in a run's inbox. ``position`` counts from 1 in order of delivery."""
+    """A message waiting in a run's inbox. ``position`` counts from 1 in order of delivery, without
+    gaps. A completed activity's ``message_id`` is ``activity:`` and its id, so that no sender may
+    begin one like that."""
 
     position: int
     message_id: MessageId
@@ -225,8 +228,11 @@ class WorkflowClaim:
     """Which runs a worker can take a turn of.
 
     A run is claimable when its timer or a message is due and nobody holds a valid lease on it, or
-    when the claimer itself holds it and it has messages. A BLOCKED run is also claimable when it
-    was blocked before ``blocked_before``.
+    when the claimer itself holds it and messages have come since it was last claimed. Messages
+    that it leaves unconsumed are due to it again after a turn that keeps the run, or else when
+    the lease of the claim that brought them would have run out, extended or not: a holder at work
+    is not given them over and over, and one that never heard of them is in time. A BLOCKED run
+    that nobody holds is also claimable when it was blocked before ``blocked_before``.
     """
 
     owner: WorkerId
@@ -246,7 +252,8 @@ class WorkflowClaim:
 class WorkflowTask:
     """A claimed run with its whole inbox, in order.
 
-    A fresh claim has grown the token. A run that the claimer held already keeps its token.
+    A fresh claim has grown the token. A run that the claimer held already keeps its token, also
+    when its lease had run out meanwhile.
     """
 
     run: RunRecord

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loom.identifiers import new_id
-from loom.storage.records import Effects, Leases, RunLease, RunRecord, WorkflowClaim, WorkflowTask
+from loom.storage.records import Effects, Leases, RunRecord, WorkflowClaim, WorkflowTask
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ALICE,
@@ -22,6 +22,7 @@ from loom.testing.conformance.scene import (
     consuming,
     following,
     message,
+    run_lease,
     turn,
 )
 
@@ -145,25 +146,44 @@ class ClaimsConformance(Conformance):
         await scene.write(turn(task, effects))
         assert await scene.claim(ALICE) == []
 
-    async def test_an_owner_is_given_its_messages_until_it_consumes_them(
+    async def test_an_owner_is_given_its_messages_as_they_come(self, scene: Scene) -> None:
+        task = await scene.start_claimed(ALICE)
+        for count in (1, 2, 3):
+            await scene.send(message(task.run, f"m{count}"))
+            [again] = await scene.claim(ALICE, NOW + count)
+            assert (again.token, len(again.messages)) == (task.token, count)
+            assert again.run.lease_expires_at == NOW + count + LEASE
+        # It is at work on them, and would be given them over and over.
+        assert await scene.claim(ALICE, NOW + 4) == []
+
+    async def test_an_owner_that_leaves_its_messages_is_given_them_again(
+        self, scene: Scene
+    ) -> None:
+        """Perhaps it never heard of them, and extends its lease for another reason."""
+        task = await scene.start_claimed(ALICE)
+        await scene.send(message(task.run, "m"))
+        await scene.claim(ALICE)
+        held = Leases(runs=[run_lease(task)])
+        await scene.repository.extend_leases(held, ALICE, NOW + 9 * LEASE)
+        [again] = await scene.claim(ALICE, NOW + LEASE)
+        assert [got.message_id for got in again.messages] == ["m"]
+
+    async def test_an_owner_that_consumes_its_messages_is_not_given_them_again(
         self, scene: Scene
     ) -> None:
         task = await scene.start_claimed(ALICE)
         await scene.send(message(task.run, "m"))
-        for later in (1, 2):
-            [again] = await scene.claim(ALICE, NOW + later)
-            assert (again.token, len(again.messages)) == (task.token, 1)
-            assert again.run.lease_expires_at == NOW + later + LEASE
-        kept = replace(consuming(again).effects, lease_expires_at=NOW + LEASE)
-        await scene.write(replace(consuming(again), effects=kept))
-        assert await scene.claim(ALICE) == []
+        [again] = await scene.claim(ALICE)
+        kept = replace(consuming(again).effects, lease_expires_at=NOW + 9 * LEASE)
+        assert await scene.write(replace(consuming(again), effects=kept)) == [WRITTEN]
+        assert await scene.claim(ALICE, NOW + 9 * LEASE - 1) == []
 
     async def test_an_owner_that_extends_its_lease_is_still_given_its_messages(
         self, scene: Scene
     ) -> None:
         task = await scene.start_claimed(ALICE)
         await scene.send(message(task.run, "m"))
-        held = Leases(runs=[RunLease(task.run.run_key, task.token)])
+        held = Leases(runs=[run_lease(task)])
         await scene.repository.extend_leases(held, ALICE, NOW + 2 * LEASE)
         assert run_ids(await scene.claim(ALICE)) == [task.run.run_id]
 
@@ -254,13 +274,14 @@ class ClaimsConformance(Conformance):
 
     # When to look again
 
-    async def test_the_next_due_time_is_never_later_than_the_truth(self, scene: Scene) -> None:
+    async def test_a_claim_tells_no_later_time_than_the_next_timer(self, scene: Scene) -> None:
         await scene.start_waiting(wake_at=NOW + 9 * LEASE)
         await scene.start_waiting(wake_at=NOW + 3 * LEASE)
-        claim = scene.workflow_claim(BOB)
-        found = await scene.repository.claim_workflow_tasks(claim)
-        assert found.next_due_at is None or found.next_due_at <= NOW + 3 * LEASE
-        leased = await scene.start_claimed(ALICE)
-        found = await scene.repository.claim_workflow_tasks(claim)
-        assert leased.run.lease_expires_at is not None
-        assert found.next_due_at is None or found.next_due_at <= leased.run.lease_expires_at
+        found = await scene.repository.claim_workflow_tasks(scene.workflow_claim())
+        assert found.next_due_at is None or NOW < found.next_due_at <= NOW + 3 * LEASE
+
+    async def test_a_claim_tells_no_later_time_than_the_end_of_a_lease(self, scene: Scene) -> None:
+        await scene.start_waiting(wake_at=NOW + 9 * LEASE)
+        await scene.start_claimed(ALICE)
+        found = await scene.repository.claim_workflow_tasks(scene.workflow_claim(BOB))
+        assert found.next_due_at is None or NOW < found.next_due_at <= NOW + LEASE

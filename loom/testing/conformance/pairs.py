@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from loom.history.status import RunStatus
@@ -10,8 +9,6 @@ from loom.identifiers import Micros, WorkflowId
 from loom.storage.records import (
     ActivityTask,
     Effects,
-    EventRecord,
-    InboxRecord,
     Leases,
     LogRecord,
     Message,
@@ -92,20 +89,13 @@ def lease_of(task: WorkflowTask | ActivityTask) -> Leases:
 
 
 def a_run(run: RunRecord | None) -> RunRecord | None:
+    """A run without the key that the store chose for it."""
     return run and replace(run, run_key=0)
 
 
-def an_inbox(inbox: Iterable[InboxRecord]) -> list[InboxRecord]:
-    # What a completion is called is for the store to choose.
-    return [m if m.message_id in MESSAGE_IDS else replace(m, message_id="") for m in inbox]
-
-
 def an_attempt(task: ActivityTask) -> ActivityTask:
-    return replace(task, run_key=0, token=0, scheduled=an_event(task.scheduled))
-
-
-def an_event(stored: EventRecord) -> EventRecord:
-    return stored if stored.message_id in MESSAGE_IDS else replace(stored, message_id=None)
+    """A claimed activity task without the key and token that the store chose for it."""
+    return replace(task, run_key=0, token=0)
 
 
 async def everything_of(scene: Scene, new: NewRun) -> tuple[object, ...]:
@@ -118,11 +108,11 @@ async def everything_of(scene: Scene, new: NewRun) -> tuple[object, ...]:
     listed = await repository.list_runs(RunFilter(workflow_id=new.workflow_id))
     return (
         a_run(run),
-        [an_event(stored) for stored in history],
+        list(history),
         list(await repository.read_logs(run.run_key)),
         list(await repository.list_tasks(run.run_key)),
         [a_run(one) for one in listed],
-        an_inbox(await scene.inbox_of(run)) if run.status.is_open else None,
+        await scene.inbox_of(run) if run.status.is_open else None,
     )
 
 

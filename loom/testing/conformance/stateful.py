@@ -45,7 +45,6 @@ from loom.testing.conformance.pairs import (
     a_run,
     after,
     an_attempt,
-    an_inbox,
     everything_of,
     lease_of,
     planned,
@@ -173,8 +172,6 @@ class Comparison(RuleBasedStateMachine):
         if blocked_for is not None:
             claim = replace(claim, blocked_before=self.now - blocked_for)
         found = self.each(lambda scene: scene.repository.claim_workflow_tasks(claim))
-        hint, truth = found.tested.next_due_at, found.reference.next_due_at
-        assert hint is None or truth is None or hint <= truth
         return multiple(*self.pair_turns(found.reference.tasks, found.tested.tasks))
 
     @rule(target=turns, new=starts, owner=an_owner)
@@ -196,7 +193,7 @@ class Comparison(RuleBasedStateMachine):
         for run_id in one.keys() | two.keys():
             assert (run_id in one) == (run_id in two), f"only one store gave {run_id}"
             assert a_run(one[run_id].run) == a_run(two[run_id].run)
-            assert an_inbox(one[run_id].messages) == an_inbox(two[run_id].messages)
+            assert list(one[run_id].messages) == list(two[run_id].messages)
         return [Pair(one[run_id], two[run_id]) for run_id in one]
 
     @rule(target=turns, pair=turns, plan=a_plan)
