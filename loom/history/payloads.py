@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import AllowInfNan, ConfigDict, TypeAdapter
+from pydantic_core import from_json
 
 from loom.errors import PayloadError
 from loom.history.failures import type_name
@@ -55,11 +56,19 @@ class PayloadConverter:
         try:
             adapter = _adapter(declared)
             pair = adapter.validate_python((tag, value))
-            data = adapter.dump_json(pair)
+            # By the fields' own names: a model may have one alias to read by, another to write by.
+            data = adapter.dump_json(pair, by_alias=False, warnings="error")
+            if len(data) >= _READER_LIMITS:
+                from_json(data)
         except Exception as error:
             raise PayloadError(_explain("cannot be stored", declared, error)) from error
         for codec in self._codecs:
-            data = _wrap(codec, data)
+            try:
+                data = _wrap(codec, data)
+            except Exception as error:
+                raise PayloadError(
+                    f"The codec {codec.name!r} cannot encode a payload: {error}"
+                ) from error
         return data
 
     def decode(self, data: bytes, declared: Any = Any) -> Any:
@@ -69,7 +78,8 @@ class PayloadConverter:
         """
         data = self.unwrap(data)
         try:
-            tag, value = _adapter(declared).validate_json(data)
+            # By alias too: whoever sent it as a plain value wrote it as the model wants it.
+            tag, value = _adapter(declared).validate_json(data, by_alias=True, by_name=True)
             if declared is Any and tag in _PLAIN:
                 value = _adapter(_PLAIN[tag]).validate_json(data)[1]
         except Exception as error:
@@ -85,7 +95,7 @@ class PayloadConverter:
     def _unwrap_once(self, data: bytes) -> bytes:
         try:
             envelope = json.loads(data)
-            name, inner = envelope["codec"], base64.b64decode(envelope["data"], validate=True)
+            name, inner = str(envelope["codec"]), base64.b64decode(envelope["data"], validate=True)
         except Exception as error:
             raise PayloadError("A stored payload is damaged: no codec envelope.") from error
         codec = self._by_name.get(name)
@@ -100,16 +110,22 @@ class PayloadConverter:
 
 
 # NaN and infinities survive as constants and bytes as base64; pydantic's defaults lose both.
+# Dataclasses are validated again, since making one validates nothing.
 _CONFIG: Final = ConfigDict(
     ser_json_bytes="base64",
     val_json_bytes="base64",
     ser_json_inf_nan="constants",
+    revalidate_instances="always",
     arbitrary_types_allowed=False,
 )
 
+# JSON can be written deeper, and with longer numbers, than it can be read. Neither fits into less.
+_READER_LIMITS: Final = 400
+
 _PLAIN: Final[dict[str, Any]] = {
-    **{type_name(t): t for t in (datetime, date, time, timedelta, Decimal, UUID, bytes)},
+    **{type_name(t): t for t in (datetime, date, time, timedelta, UUID, bytes)},
     **{type_name(t): t for t in (set, frozenset, tuple)},
+    type_name(Decimal): Annotated[Decimal, AllowInfNan(True)],
 }
 
 
@@ -150,7 +166,13 @@ def _reasons(error: Exception) -> str:
     lines = []
     for item in errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in item["loc"][1:])
-        got = repr(item["input"])
-        shown = got if len(got) <= 60 else got[:57] + "..."
-        lines.append(f"{place + ': ' if place else ''}{item['msg']} (got {shown})")
+        lines.append(f"{place + ': ' if place else ''}{item['msg']} (got {_shown(item['input'])})")
     return "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception as broken:
+        text = f"<its repr() raised {type(broken).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
