@@ -78,7 +78,7 @@ a_plan = st.builds(
     keep=st.booleans(),
     consume=st.integers(0, 3),
     schedule=st.sampled_from(["", "free", "leased"]),
-    finish=st.sets(st.integers(2, 5), max_size=2),
+    finish=st.sets(st.integers(1, 4), max_size=2),
     to=st.none() | a_workflow,
     wake_in=st.none() | a_delay,
 )
@@ -127,6 +127,7 @@ class Comparison(RuleBasedStateMachine):
             status if owner else RUNNING,
             self.now,
             events=[event(1)],
+            tasks=[replace(self.scenes.reference.task(), sequence=1)] if owner else (),
             wake_at=self.now + delay,
             lease_expires_at=self.now + LEASE if owner and status is not BLOCKED else None,
         )
