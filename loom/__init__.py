@@ -1,1 +1,104 @@
 """Loom: durable workflows in ordinary async Python."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loom.app import Loom as Loom
+    from loom.authoring.activity import ActivityInfo as ActivityInfo
+    from loom.authoring.activity import activity as activity
+    from loom.authoring.activity import activity_info as activity_info
+    from loom.authoring.compiled import CompiledWorkflow as CompiledWorkflow
+    from loom.authoring.compiled import workflow as workflow
+    from loom.authoring.context import WorkflowContext as WorkflowContext
+    from loom.authoring.state import WorkflowState as WorkflowState
+    from loom.authoring.workflow import Workflow as Workflow
+    from loom.authoring.workflow import step as step
+    from loom.errors import ActivityFailedError as ActivityFailedError
+    from loom.errors import ActivityLostError as ActivityLostError
+    from loom.errors import ActivityTimeoutError as ActivityTimeoutError
+    from loom.errors import ConfigurationError as ConfigurationError
+    from loom.errors import DefinitionError as DefinitionError
+    from loom.errors import HistoryError as HistoryError
+    from loom.errors import LoomError as LoomError
+    from loom.errors import NonDeterministicWorkflowError as NonDeterministicWorkflowError
+    from loom.errors import PayloadError as PayloadError
+    from loom.errors import SchemaVersionError as SchemaVersionError
+    from loom.errors import StopReplay as StopReplay
+    from loom.errors import StoreError as StoreError
+    from loom.errors import StoreUnavailableError as StoreUnavailableError
+    from loom.errors import UnsupportedStoreError as UnsupportedStoreError
+    from loom.errors import WorkflowAlreadyStartedError as WorkflowAlreadyStartedError
+    from loom.errors import WorkflowCancelledError as WorkflowCancelledError
+    from loom.errors import WorkflowClosedError as WorkflowClosedError
+    from loom.errors import WorkflowExecutionError as WorkflowExecutionError
+    from loom.errors import WorkflowFailedError as WorkflowFailedError
+    from loom.errors import WorkflowNotFoundError as WorkflowNotFoundError
+    from loom.errors import WorkflowTerminatedError as WorkflowTerminatedError
+    from loom.handle import HistoryEvent as HistoryEvent
+    from loom.handle import LogLine as LogLine
+    from loom.handle import PendingActivity as PendingActivity
+    from loom.handle import WorkflowHandle as WorkflowHandle
+    from loom.handle import WorkflowInfo as WorkflowInfo
+    from loom.history.payloads import PayloadCodec as PayloadCodec
+    from loom.history.status import RunStatus as RunStatus
+    from loom.retry import RetryPolicy as RetryPolicy
+    from loom.settings import Settings as Settings
+    from loom.worker import Worker as Worker
+
+# Where each public name lives. Modules are imported when a name of theirs is first used, so that
+# `import loom` is light and code that only defines workflows never loads a database driver.
+_HOMES = {
+    "loom.app": ("Loom",),
+    "loom.authoring.activity": ("ActivityInfo", "activity", "activity_info"),
+    "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
+    "loom.authoring.context": ("WorkflowContext",),
+    "loom.authoring.state": ("WorkflowState",),
+    "loom.authoring.workflow": ("Workflow", "step"),
+    "loom.errors": (
+        "ActivityFailedError",
+        "ActivityLostError",
+        "ActivityTimeoutError",
+        "ConfigurationError",
+        "DefinitionError",
+        "HistoryError",
+        "LoomError",
+        "NonDeterministicWorkflowError",
+        "PayloadError",
+        "SchemaVersionError",
+        "StopReplay",
+        "StoreError",
+        "StoreUnavailableError",
+        "UnsupportedStoreError",
+        "WorkflowAlreadyStartedError",
+        "WorkflowCancelledError",
+        "WorkflowClosedError",
+        "WorkflowExecutionError",
+        "WorkflowFailedError",
+        "WorkflowNotFoundError",
+        "WorkflowTerminatedError",
+    ),
+    "loom.handle": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowHandle", "WorkflowInfo"),
+    "loom.history.payloads": ("PayloadCodec",),
+    "loom.history.status": ("RunStatus",),
+    "loom.retry": ("RetryPolicy",),
+    "loom.settings": ("Settings",),
+    "loom.worker": ("Worker",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'loom' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

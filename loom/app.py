@@ -1,0 +1,369 @@
+"""``Loom``: the application, where everything is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Token
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Self, overload
+
+from loom.authoring.compiled import compiled_workflow
+from loom.authoring.registry import Registry
+from loom.authoring.workflow import (
+    CURRENT_STARTER,
+    ConflictPolicy,
+    Runnable,
+    Starter,
+    Workflow,
+)
+from loom.client import Client, check_id
+from loom.errors import ConfigurationError, UnsupportedStoreError, WorkflowAlreadyStartedError
+from loom.handle import WorkflowHandle, WorkflowInfo
+from loom.history.payloads import PayloadCodec, PayloadConverter
+from loom.history.status import RunStatus
+from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId, new_id
+from loom.runner.clock import Clock, clock_of
+from loom.runner.closings import Closings
+from loom.runner.group_writer import GroupWriter
+from loom.runner.options import RunnerOptions
+from loom.runner.starts import StartRequest, StartWriter, start_for_anybody
+from loom.settings import Settings
+from loom.storage.notifier import workflow_topic
+from loom.storage.records import RunFilter, StartOutcome
+from loom.storage.store import Store, StoreFactory
+from loom.worker import Worker
+
+_STORES = "loom.stores"
+
+
+class Loom:
+    """An application: one database, and what is done with it.
+
+    ``async with Loom("sqlite:///loom.db") as app:`` opens the database and closes it again. Any
+    number of them may be open in one process.
+
+    Args:
+        dsn: where runs are stored; by default ``LOOM_DSN``, else ``./workflows.db``.
+        settings: everything else; by default from ``LOOM_*`` in the environment.
+        codecs: applied to every payload before it is stored, for example to encrypt it. Workers
+            and clients that share runs must share them.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        settings: Settings | None = None,
+        codecs: Sequence[PayloadCodec] = (),
+    ) -> None:
+        self.settings = settings or Settings.load()
+        self.dsn = dsn or self.settings.dsn
+        self._converter = PayloadConverter(codecs)
+        self._closings = Closings()
+        self._workers: list[Worker] = []
+        self._opened: _Opened | None = None
+        self._starter_token: Token[Starter] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            raise ConfigurationError("This Loom is open already; make another for another use.")
+        self._opened = await self._open()
+        self._starter_token = CURRENT_STARTER.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._starter_token is not None:
+            CURRENT_STARTER.reset(self._starter_token)
+        opened, self._opened = self._open_parts(), None
+        await opened.starts.drain()
+        await opened.store.close()
+
+    def worker(
+        self,
+        *,
+        workflows: Iterable[type[Any]] = (),
+        activities: Iterable[Callable[..., Any]] = (),
+        queue: str = "default",
+        concurrency: int | None = None,
+    ) -> Worker:
+        """A worker for these workflows and activities; it works inside ``async with``.
+
+        Args:
+            queue: whose runs and activities it takes.
+            concurrency: how many activities it runs at a time; by default ``LOOM_CONCURRENCY``.
+
+        Raises:
+            DefinitionError: something given is no workflow or activity, or two share a name.
+        """
+        opened = self._open_parts()
+        return Worker(
+            store=opened.store,
+            registry=Registry(workflows, activities),
+            converter=self._converter,
+            closings=self._closings,
+            clock=opened.clock,
+            options=_runner_options(self.settings, concurrency),
+            queue=check_id("queue", queue),
+            on_started=self._workers.append,
+            on_stopped=self._workers.remove,
+        )
+
+    @overload
+    async def start[I, R](
+        self,
+        workflow: type[Runnable[I, R]],
+        input: I = ...,
+        *,
+        id: WorkflowId | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[R]: ...
+
+    @overload
+    async def start[I, S](
+        self,
+        workflow: type[Workflow[I, S]],
+        input: I = ...,
+        *,
+        id: WorkflowId | None = None,
+        queue: str = "default",
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[S]: ...
+
+    @overload
+    async def start(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        id: WorkflowId | None = None,
+        queue: str = "default",
+        version: str | None = None,
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[Any]: ...
+
+    async def start(
+        self,
+        workflow: Any,
+        input: Any = None,
+        *,
+        id: WorkflowId | None = None,
+        queue: str = "default",
+        version: str | None = None,
+        on_conflict: ConflictPolicy = "use_existing",
+    ) -> WorkflowHandle[Any]:
+        """Start a run; it is durable when this returns.
+
+        Args:
+            workflow: the class, or its name when the class is not at hand.
+            input: what the code gets as ``ctx.input``.
+            id: at most one open run has it; by default a new one is made up.
+            queue: which workers may take it.
+            version: of a workflow given by name; by default "1".
+            on_conflict: what to do when an open run of the same workflow has the id: return that
+                run, or raise.
+
+        Raises:
+            PayloadError: the input does not fit the workflow's input type; nothing was written.
+            WorkflowAlreadyStartedError: the id is taken by another workflow, or by the same one
+                and ``on_conflict`` is ``"fail"``.
+            DefinitionError: the class is no workflow.
+            StoreUnavailableError: the outcome is unknown; starting again with the same id is safe.
+        """
+        opened = self._open_parts()
+        if isinstance(workflow, str):
+            request = self._request(workflow, version or "1", input, Any, id, queue)
+            result_type: Any = Any
+            outcome = await self._start_remotely(opened, request)
+        else:
+            compiled = compiled_workflow(workflow)
+            request = self._request(
+                compiled.name, compiled.version, input, compiled.input_type, id, queue
+            )
+            result_type = compiled.result_type
+            worker = self._worker_for(request)
+            if worker is not None:
+                outcome = await worker.starter.start(compiled, request, opened.starts)
+            else:
+                outcome = await self._start_remotely(opened, request)
+        self._check_conflict(outcome, request, on_conflict)
+        run = outcome.run
+        return WorkflowHandle(opened.client, run.workflow_id, run.run_id, result_type)
+
+    def handle(
+        self,
+        id: WorkflowId,
+        *,
+        run_id: RunId | None = None,
+        workflow: type[Any] | None = None,
+    ) -> WorkflowHandle[Any]:
+        """A handle to a run that was started anywhere, at any time.
+
+        Args:
+            run_id: one run in particular; by default the newest with the id.
+            workflow: the class, so that its result is read as the type it declares.
+        """
+        client = self._open_parts().client
+        result_type = compiled_workflow(workflow).result_type if workflow else Any
+        return WorkflowHandle(client, check_id("workflow id", id), run_id, result_type)
+
+    async def list(
+        self,
+        *,
+        status: RunStatus | str | None = None,
+        name: str | None = None,
+        id: WorkflowId | None = None,
+        limit: int = 100,
+        before: WorkflowInfo | None = None,
+    ) -> list[WorkflowInfo]:
+        """Runs that match, newest first.
+
+        Args:
+            before: the last run of the previous page.
+        """
+        opened = self._open_parts()
+        before_key = None
+        if before is not None:
+            before_key = await opened.client.run_key(before.workflow_id, before.run_id)
+        where = RunFilter(
+            status=_status(status), name=name, workflow_id=id, limit=limit, before=before_key
+        )
+        return await opened.client.list_runs(where)
+
+    # --- starting ---
+
+    def _request(
+        self,
+        name: str,
+        version: str,
+        input: Any,
+        input_type: Any,
+        id: WorkflowId | None,
+        queue: str,
+    ) -> StartRequest:
+        return StartRequest(
+            name=check_id("workflow name", name),
+            version=check_id("version", version),
+            workflow_id=new_id() if id is None else check_id("workflow id", id),
+            run_id=new_id(),
+            queue=check_id("queue", queue),
+            payload=self._converter.encode(input, input_type),
+        )
+
+    def _worker_for(self, request: StartRequest) -> Worker | None:
+        for worker in self._workers:
+            if worker.accepts_start(request.name, request.version, request.queue):
+                return worker
+        return None
+
+    async def _start_remotely(self, opened: _Opened, request: StartRequest) -> StartOutcome:
+        outcome = await start_for_anybody(request, opened.clock, opened.starts)
+        opened.store.notifier.publish([workflow_topic(request.queue)])
+        return outcome
+
+    def _check_conflict(
+        self, outcome: StartOutcome, request: StartRequest, policy: ConflictPolicy
+    ) -> None:
+        run = outcome.run
+        if outcome.created:
+            return
+        if run.name != request.name:
+            raise WorkflowAlreadyStartedError(
+                f"The workflow id {run.workflow_id!r} is taken by an open run of {run.name!r}, "
+                f"which is not {request.name!r}. Choose another id."
+            )
+        if policy == "fail":
+            raise WorkflowAlreadyStartedError(
+                f"Workflow {run.workflow_id!r} is running already (run {run.run_id}). Use "
+                "on_conflict='use_existing' to get a handle to it."
+            )
+
+    # --- opening ---
+
+    async def _open(self) -> _Opened:
+        store = await open_store(self.dsn)
+        clock = await clock_of(store.repository)
+        client = Client(
+            store=store,
+            converter=self._converter,
+            closings=self._closings,
+            clock=clock,
+            is_worked_on_here=self._is_worked_on_here,
+        )
+        return _Opened(store, clock, client, GroupWriter(store.repository.start_runs))
+
+    def _open_parts(self) -> _Opened:
+        if self._opened is None:
+            raise ConfigurationError(
+                "This Loom is not open: use it inside `async with Loom(...) as app:`."
+            )
+        return self._opened
+
+    def _is_worked_on_here(self, run_id: RunId) -> bool:
+        return any(worker.owns(run_id) for worker in self._workers)
+
+
+class _Opened:
+    """What exists while the application is open."""
+
+    def __init__(self, store: Store, clock: Clock, client: Client, starts: StartWriter) -> None:
+        self.store = store
+        self.clock = clock
+        self.client = client
+        self.starts = starts
+
+
+async def open_store(dsn: str) -> Store:
+    """Open the store that a DSN names, by its scheme's entry point in ``loom.stores``.
+
+    Raises ``UnsupportedStoreError`` when no installed store serves the scheme, and whatever that
+    store raises (see ``StoreFactory``).
+    """
+    scheme, separator, _ = dsn.partition("://")
+    if not separator:
+        raise UnsupportedStoreError(
+            "The DSN has no scheme: it should look like sqlite:///file.db or "
+            "postgresql://user@host/name."
+        )
+    base = scheme.partition("+")[0]
+    for entry_point in entry_points(group=_STORES):
+        if entry_point.name == base:
+            factory: StoreFactory = entry_point.load()
+            return await factory(dsn)
+    known = ", ".join(sorted(entry_points(group=_STORES).names))
+    raise UnsupportedStoreError(f"No installed store serves {base}://. There are: {known}.")
+
+
+def _status(status: RunStatus | str | None) -> RunStatus | None:
+    if status is None:
+        return None
+    try:
+        return RunStatus(str(status).upper())
+    except ValueError:
+        known = ", ".join(RunStatus)
+        raise ConfigurationError(f"There is no status {status!r}; there are: {known}.") from None
+
+
+def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOptions:
+    if concurrency is not None and concurrency < 1:
+        raise ConfigurationError("A worker's concurrency must be at least 1.")
+
+    def micros(seconds: float) -> int:
+        return round(seconds * MICROS_PER_SECOND)
+
+    return RunnerOptions(
+        lease=micros(settings.lease_seconds),
+        stall=micros(settings.stall_seconds),
+        poll=micros(settings.poll_seconds),
+        shutdown_grace=micros(settings.shutdown_grace_seconds),
+        concurrency=concurrency or settings.concurrency,
+        max_owned_runs=settings.max_owned_runs,
+        max_cached_runs=settings.max_cached_runs,
+        max_lost_attempts=settings.max_lost_attempts,
+    )

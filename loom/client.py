@@ -1,0 +1,381 @@
+"""The client: starting runs, talking to them and looking at them, from anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from loom.authoring.names import name_problem
+from loom.errors import (
+    PayloadError,
+    WorkflowCancelledError,
+    WorkflowClosedError,
+    WorkflowExecutionError,
+    WorkflowFailedError,
+    WorkflowNotFoundError,
+    WorkflowTerminatedError,
+)
+from loom.handle import HistoryEvent, LogLine, PendingActivity, RunAccess, WorkflowInfo
+from loom.history.codec import plain_attributes
+from loom.history.events import (
+    Event,
+    SignalReceived,
+    WorkflowCancelled,
+    WorkflowCancelRequested,
+    WorkflowCompleted,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import (
+    MICROS_PER_SECOND,
+    Micros,
+    RunId,
+    RunKey,
+    WorkerId,
+    WorkflowId,
+    new_id,
+)
+from loom.runner.clock import Clock
+from loom.runner.closings import Closings
+from loom.runner.transitions import (
+    arrival_of,
+    event_of,
+    message_event,
+    terminated_effects,
+)
+from loom.storage.notifier import MESSAGES, run_topic
+from loom.storage.records import (
+    EventRecord,
+    Leases,
+    Message,
+    PendingTask,
+    RunFilter,
+    RunLease,
+    RunRecord,
+    SendOutcome,
+    Transition,
+    WorkflowClaim,
+    WorkflowTask,
+    WriteOutcome,
+)
+from loom.storage.store import Store
+
+_FIRST_POLL: Final = 0.02
+_LONGEST_POLL: Final = 1.0
+_LONGEST_POLL_WHEN_TOLD: Final = 10.0
+_TERMINATE_LEASE: Final = 10 * MICROS_PER_SECOND
+
+
+class Client(RunAccess):
+    """What handles and the application do to runs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        converter: PayloadConverter,
+        closings: Closings,
+        clock: Clock,
+        is_worked_on_here: Callable[[RunId], bool],
+    ) -> None:
+        self._repository = store.repository
+        self._notifier = store.notifier
+        self._converter = converter
+        self._closings = closings
+        self._clock = clock
+        self._is_worked_on_here = is_worked_on_here
+
+    # --- looking ---
+
+    async def info(self, workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowInfo:
+        run = await self._find(workflow_id, run_id)
+        tasks = await self._repository.list_tasks(run.run_key) if run.status.is_open else ()
+        return workflow_info(run, tasks)
+
+    async def list_runs(self, where: RunFilter) -> list[WorkflowInfo]:
+        return [workflow_info(run, ()) for run in await self._repository.list_runs(where)]
+
+    async def run_key(self, workflow_id: WorkflowId, run_id: RunId) -> RunKey:
+        return (await self._find(workflow_id, run_id)).run_key
+
+    async def history(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[HistoryEvent]:
+        run = await self._find(workflow_id, run_id)
+        events: list[HistoryEvent] = []
+        while page := await self._repository.read_history(run.run_key, after=len(events)):
+            events.extend(map(self._shown, page))
+        return events
+
+    async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]:
+        run = await self._find(workflow_id, run_id)
+        lines: list[LogLine] = []
+        after = 0
+        while page := await self._repository.read_logs(run.run_key, after=after):
+            after = page[-1].position
+            lines.extend(
+                LogLine(log.position, to_datetime(log.logged_at), log.level, log.message)
+                for log in page
+            )
+        return lines
+
+    def _shown(self, record: EventRecord) -> HistoryEvent:
+        event = event_of(record)
+        value = None
+        if record.payload is not None:
+            value = json.loads(self._converter.unwrap(record.payload))[1]
+        return HistoryEvent(
+            sequence=record.sequence,
+            recorded_at=to_datetime(record.recorded_at),
+            type=record.type,
+            attributes=plain_attributes(event),
+            value=value,
+            has_value=record.payload is not None,
+        )
+
+    async def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
+        run = await self._repository.find_run(workflow_id, run_id)
+        if run is None or run.workflow_id != workflow_id:
+            raise WorkflowNotFoundError(_not_found(workflow_id, run_id))
+        return run
+
+    # --- waiting ---
+
+    async def result(
+        self, workflow_id: WorkflowId, run_id: RunId | None, declared: Any, timeout: float | None
+    ) -> Any:
+        async with asyncio.timeout(timeout):
+            run_id, final = await self._final_event(workflow_id, run_id)
+        return self._result_of(final, declared, workflow_id, run_id)
+
+    async def _final_event(
+        self, workflow_id: WorkflowId, run_id: RunId | None
+    ) -> tuple[RunId, Event]:
+        if run_id is None:
+            run_id = (await self._find(workflow_id, None)).run_id
+        told = asyncio.Event()
+        with self._closings.expect(run_id) as closing:
+            closing.add_done_callback(lambda _: told.set())
+            unsubscribe = self._notifier.subscribe(run_topic(run_id), lambda _: told.set())
+            try:
+                return run_id, await self._wait_for_end(workflow_id, run_id, closing, told)
+            finally:
+                unsubscribe()
+
+    async def _wait_for_end(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId,
+        closing: asyncio.Future[Event],
+        told: asyncio.Event,
+    ) -> Event:
+        """The final event, from this process if the run ends here, else from the store."""
+        longest = _LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else _LONGEST_POLL
+        wait = _FIRST_POLL
+        while not closing.done():
+            told.clear()
+            # The end of a run that is worked on here is announced here: no need to look.
+            if not self._is_worked_on_here(run_id):
+                run = await self._find(workflow_id, run_id)
+                if not run.status.is_open:
+                    return await self._last_event(run)
+            await _wait(told, wait)
+            wait = min(wait * 2, longest)
+        return closing.result()
+
+    async def _last_event(self, run: RunRecord) -> Event:
+        last = await self._repository.read_history(run.run_key, after=run.sequence - 1)
+        return event_of(last[-1])
+
+    def _result_of(
+        self, final: Event, declared: Any, workflow_id: WorkflowId, run_id: RunId
+    ) -> Any:
+        if isinstance(final, WorkflowCompleted):
+            return self._converter.decode(final.payload, declared)
+        raise _execution_error(final, workflow_id, run_id)
+
+    # --- talking ---
+
+    async def signal(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        name: str,
+        payload: Any,
+        request_id: str | None,
+    ) -> None:
+        check_id("signal name", name)
+        signal = SignalReceived(name, self._converter.encode(payload))
+        await self._send(workflow_id, run_id, signal, request_id)
+
+    async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
+        await self._send(workflow_id, run_id, WorkflowCancelRequested(reason), None)
+
+    async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
+        await self._send(workflow_id, run_id, WorkflowTerminated(reason), None)
+        run = await self._find(workflow_id, run_id)
+        wait = _FIRST_POLL
+        while run.status.is_open:
+            # Whoever works on the run ends it. A run that nobody works on, perhaps because nobody
+            # can, is ended from here.
+            if not await self._terminate_unowned(run):
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LONGEST_POLL)
+            run = await self._find(workflow_id, run.run_id)
+
+    async def _terminate_unowned(self, run: RunRecord) -> bool:
+        """Claim a run and end it, if nobody holds it."""
+        owner, now = new_id(), self._clock.now()
+        claimed = await self._repository.claim_workflow_tasks(
+            WorkflowClaim(
+                owner=owner,
+                queue=run.queue,
+                definitions=(),
+                now=now,
+                lease_expires_at=now + _TERMINATE_LEASE,
+                limit=1,
+                run_key=run.run_key,
+            )
+        )
+        for task in claimed.tasks:
+            ended = self._ending(task, owner)
+            if ended is not None:
+                return await self._write_end(ended, run.run_id)
+            # Its message has been taken by somebody else meanwhile: leave the run to them.
+            lease = RunLease(task.run.run_key, task.token)
+            await self._repository.release_leases(Leases((lease,)), self._clock.now())
+        return False
+
+    def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
+        for message in task.messages:
+            event = message_event(message)
+            if isinstance(event, WorkflowTerminated):
+                effects = terminated_effects(
+                    event.reason,
+                    after=task.run.sequence,
+                    at=self._clock.now(),
+                    message_id=message.message_id,
+                )
+                run = task.run
+                return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)
+        return None
+
+    async def _write_end(self, ended: Transition, run_id: RunId) -> bool:
+        (outcome,) = await self._repository.write_transitions([ended])
+        if outcome is WriteOutcome.WRITTEN:
+            self._closings.announce(run_id, event_of(ended.effects.events[-1]))
+            self._notifier.publish([run_topic(run_id)])
+        return outcome is WriteOutcome.WRITTEN
+
+    async def _send(
+        self, workflow_id: WorkflowId, run_id: RunId | None, event: Event, request_id: str | None
+    ) -> None:
+        message_id = new_id() if request_id is None else check_id("request id", request_id)
+        message = Message(workflow_id, message_id, arrival_of(event), run_id)
+        (outcome,) = await self._repository.send_messages([message], self._clock.now())
+        if outcome is SendOutcome.NOT_FOUND:
+            raise WorkflowNotFoundError(_not_found(workflow_id, run_id))
+        if outcome is SendOutcome.CLOSED:
+            raise WorkflowClosedError(
+                f"Workflow {workflow_id!r} has ended, so it takes no more messages."
+            )
+        self._notifier.publish([MESSAGES])
+
+
+def check_id(what: str, value: object) -> str:
+    """An id or name from outside. Raises ``PayloadError`` when no store could hold it."""
+    problem = name_problem(value)
+    if problem or not isinstance(value, str):
+        raise PayloadError(f"The {what} {value!r} {problem}.")
+    return value
+
+
+def to_datetime(moment: Micros) -> datetime:
+    """A moment as people read it (UTC)."""
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def workflow_info(run: RunRecord, tasks: Sequence[PendingTask]) -> WorkflowInfo:
+    """A run as people read it."""
+    return WorkflowInfo(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        name=run.name,
+        version=run.version,
+        queue=run.queue,
+        status=run.status,
+        created_at=to_datetime(run.created_at),
+        updated_at=to_datetime(run.updated_at),
+        closed_at=_optional_datetime(run.closed_at),
+        wake_at=_optional_datetime(run.wake_at),
+        history_length=run.sequence,
+        blocked_reason=run.blocked_reason,
+        worker=run.lease_owner,
+        activities=[_pending_activity(task) for task in tasks],
+    )
+
+
+def _pending_activity(task: PendingTask) -> PendingActivity:
+    last_failure = None
+    if task.last_failure is not None:
+        failure = json.loads(task.last_failure)["failure"]
+        last_failure = f"{failure['type']}: {failure['message']}"
+    return PendingActivity(
+        activity_id=task.activity_id,
+        name=task.name,
+        queue=task.queue,
+        attempt=task.attempt,
+        failures=task.failures,
+        available_at=to_datetime(task.available_at),
+        worker=task.lease_owner,
+        last_failure=last_failure,
+    )
+
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def _optional_datetime(moment: Micros | None) -> datetime | None:
+    return None if moment is None else to_datetime(moment)
+
+
+def _not_found(workflow_id: WorkflowId, run_id: RunId | None) -> str:
+    run = f" and run id {run_id!r}" if run_id else ""
+    return f"There is no run with the workflow id {workflow_id!r}{run}."
+
+
+def _execution_error(
+    final: Event, workflow_id: WorkflowId, run_id: RunId
+) -> WorkflowExecutionError:
+    """The error that awaiting a run raises when it ended so."""
+    if isinstance(final, WorkflowFailed):
+        failure = final.failure
+        return WorkflowFailedError(
+            f"Workflow {workflow_id!r} failed: {failure.type}: {failure.message}",
+            workflow_id=workflow_id,
+            run_id=run_id,
+            cause_type=failure.type,
+            cause_message=failure.message,
+            cause_traceback=failure.traceback,
+        )
+    reason = final.reason if isinstance(final, WorkflowCancelled | WorkflowTerminated) else ""
+    because = f": {reason}" if reason else "."
+    if isinstance(final, WorkflowCancelled):
+        return WorkflowCancelledError(
+            f"Workflow {workflow_id!r} was cancelled{because}",
+            workflow_id=workflow_id,
+            run_id=run_id,
+        )
+    return WorkflowTerminatedError(
+        f"Workflow {workflow_id!r} was terminated{because}", workflow_id=workflow_id, run_id=run_id
+    )
+
+
+async def _wait(told: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await told.wait()
+    except TimeoutError:
+        return

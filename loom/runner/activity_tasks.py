@@ -1,0 +1,290 @@
+"""Activity tasks: claimed or handed over, run in a bounded number of slots, and ended.
+
+Where an outcome goes: to the live run, when this worker owns it, and so into history with the
+run's next transition; else through the store into the run's inbox. Never both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from loom.authoring.registry import Registry
+from loom.errors import StoreError, StoreUnavailableError
+from loom.history.codec import encode_attributes
+from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled, Event
+from loom.history.failures import failure_from
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import MICROS_PER_SECOND, Micros, WorkerId
+from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure, run_attempt
+from loom.runner.clock import Clock
+from loom.runner.group_writer import GroupWriter
+from loom.runner.leases import HeldLeases
+from loom.runner.options import RunnerOptions
+from loom.runner.task_loop import Claimed
+from loom.runner.transitions import arrival_of, event_of
+from loom.storage.notifier import MESSAGES, Notifier
+from loom.storage.records import (
+    ActivityClaim,
+    ActivityCompletion,
+    ActivityTask,
+    TaskLease,
+    WriteOutcome,
+)
+from loom.storage.repository import ActivityTaskRepository
+
+_log = logging.getLogger("loom.worker")
+
+_CLAIM_BATCH: Final = 100
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 1.0
+
+type Deliver = Callable[[Attempt, ActivityCompleted | ActivityFailed], bool]
+"""Gives an outcome to the live run; false when this worker does not own it."""
+
+
+class ActivityTasks:
+    """The activities that a worker is running."""
+
+    def __init__(
+        self,
+        *,
+        repository: ActivityTaskRepository,
+        registry: Registry,
+        converter: PayloadConverter,
+        notifier: Notifier,
+        clock: Clock,
+        held: HeldLeases,
+        options: RunnerOptions,
+        owner: WorkerId,
+        queue: str,
+    ) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._converter = converter
+        self._notifier = notifier
+        self._clock = clock
+        self._held = held
+        self._options = options
+        self._owner = owner
+        self._queue = queue
+        self._writer = GroupWriter(repository.complete_activity_tasks)
+        self._free_slots = options.concurrency
+        self._running: set[Attempt] = set()
+        self._threads: ThreadPoolExecutor | None = None
+        self._starved = False
+        self._closed = False
+        self.deliver: Deliver = lambda attempt, outcome: False
+        self.on_gone: Callable[[Attempt], None] = lambda attempt: None
+        """Told when an attempt has ended without an outcome for the live run."""
+        self.on_room: Callable[[], None] = lambda: None
+        """Told when a slot has become free while there may be tasks that want one."""
+        self.on_due_at: Callable[[Micros], None] = lambda moment: None
+        """Told when a task that was given back will be due."""
+
+    # --- taking work ---
+
+    async def claim(self) -> Claimed:
+        """Take what the free slots allow, and start it."""
+        if self._closed or not self._registry.activities:
+            return Claimed(found=False)
+        self._starved = self._free_slots <= 0
+        if self._starved:
+            return Claimed(found=False)
+        now = self._clock.now()
+        claimed = await self._repository.claim_activity_tasks(
+            ActivityClaim(
+                owner=self._owner,
+                queue=self._queue,
+                names=tuple(self._registry.activities),
+                now=now,
+                lease_expires_at=now + self._options.lease,
+                limit=min(self._free_slots, _CLAIM_BATCH),
+            )
+        )
+        for task in claimed.tasks:
+            self._start_claimed(task)
+        return Claimed(bool(claimed.tasks), claimed.next_due_at)
+
+    def reserve(self, scheduled: ActivityScheduled) -> bool:
+        """Keep a slot for an activity that is about to be scheduled, if there is one free."""
+        can_run = scheduled.name in self._registry.activities and scheduled.queue == self._queue
+        if self._closed or self._free_slots <= 0 or not can_run:
+            return False
+        self._free_slots -= 1
+        return True
+
+    def free(self) -> None:
+        """Give a reserved slot back."""
+        self._free_slots += 1
+        if self._starved and self._free_slots > 0:
+            self._starved = False
+            self.on_room()
+
+    def start(self, attempt: Attempt) -> None:
+        """Run an attempt in a slot that was reserved for it, under a lease that is on disk."""
+        self._held.add_task(attempt.run_key, attempt.activity_id, attempt.token)
+        self._running.add(attempt)
+        attempt.task = asyncio.create_task(self._run(attempt), name=f"loom-activity-{attempt.name}")
+        attempt.task.add_done_callback(partial(self._end, attempt))
+
+    def _start_claimed(self, task: ActivityTask) -> None:
+        attempt = Attempt(
+            run_key=task.run_key,
+            workflow_id=task.workflow_id,
+            run_id=task.run_id,
+            activity_id=task.activity_id,
+            name="",
+            payload=task.scheduled.payload or b"",
+            token=task.token,
+            number=task.attempt,
+            failures=task.failures,
+        )
+        self._free_slots -= 1
+        try:
+            scheduled = event_of(task.scheduled)
+            assert isinstance(scheduled, ActivityScheduled)
+            attempt.name = scheduled.name
+        except Exception as error:
+            # The damage is the run's own: it gets the failure, and its neighbours their turn.
+            broken = ActivityFailed(task.activity_id, task.attempt, failure_from(error))
+            self._spawn(attempt, self._report(attempt, broken))
+            return
+        if task.attempt - 1 - task.failures > self._options.max_lost_attempts:
+            self._spawn(attempt, self._report(attempt, lost_failure(attempt)))
+        else:
+            self.start(attempt)
+
+    # --- running ---
+
+    async def _run(self, attempt: Attempt) -> None:
+        definition = self._registry.activities[attempt.name]
+        outcome = await run_attempt(attempt, definition, self._converter, self._thread_pool)
+        await self._report(attempt, outcome)
+
+    async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        if attempt.given_up:
+            return
+        if isinstance(outcome, Retry) or not self.deliver(attempt, outcome):
+            await self.complete(attempt, outcome)
+
+    def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        self._running.discard(attempt)
+        self.free()
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("activity %s: internal error", attempt.name, exc_info=task.exception())
+
+    def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
+        self._running.add(attempt)
+        attempt.task = asyncio.create_task(work)
+        attempt.task.add_done_callback(partial(self._end, attempt))
+
+    def _thread_pool(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._options.concurrency, "loom-activity")
+        return self._threads
+
+    # --- ending ---
+
+    async def complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        """End an attempt through the store, however long that is away.
+
+        Repeating it is safe: the task's token lets it happen once.
+        """
+        wait = _FIRST_BACKOFF
+        while not attempt.given_up:
+            completion = self._completion(attempt, outcome)
+            try:
+                written = await self._writer.submit(completion)
+            except StoreUnavailableError as error:
+                _log.warning("activity %s: its outcome waits: %s", attempt.name, error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LAST_BACKOFF)
+            except StoreError as error:
+                if isinstance(outcome, ActivityFailed):
+                    _log.exception("activity %s: its failure cannot be stored", attempt.name)
+                    break
+                outcome = ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
+            else:
+                if written is WriteOutcome.WRITTEN:
+                    self._completed(completion)
+                break
+        self.drop(attempt)
+        self.on_gone(attempt)
+
+    def complete_later(self, attempt: Attempt, outcome: Event) -> None:
+        """End an attempt through the store, without waiting for it."""
+        assert isinstance(outcome, ActivityCompleted | ActivityFailed)
+        self._free_slots -= 1  # beyond its limit if need be: the work itself is done
+        self._spawn(attempt, self.complete(attempt, outcome))
+
+    def drop(self, attempt: Attempt) -> None:
+        """Stop renewing the lease of an attempt that is over."""
+        self._held.drop_task(attempt.run_key, attempt.activity_id)
+
+    def give_up(self, attempt: Attempt) -> None:
+        """Stop an attempt whose outcome nobody wants any more. A thread cannot be stopped: it runs
+        on, and what it returns is dropped."""
+        attempt.given_up = True
+        self.drop(attempt)
+        if attempt.task is not None:
+            attempt.task.cancel()
+
+    def lost(self, leases: Sequence[TaskLease]) -> None:
+        """Stop the attempts that somebody else holds now."""
+        gone = {(lease.run_key, lease.activity_id, lease.token) for lease in leases}
+        for attempt in tuple(self._running):
+            if (attempt.run_key, attempt.activity_id, attempt.token) in gone:
+                _log.warning("activity %s: lease lost, attempt stopped", attempt.name)
+                self.give_up(attempt)
+
+    def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
+        now = self._clock.now()
+        key = attempt.run_key, attempt.activity_id, attempt.token, now
+        if not isinstance(outcome, Retry):
+            return ActivityCompletion(*key, arrival=arrival_of(outcome))
+        retry_at = now + round(outcome.delay.total_seconds() * MICROS_PER_SECOND)
+        failed = ActivityFailed(attempt.activity_id, attempt.number, outcome.failure)
+        return ActivityCompletion(*key, retry_at=retry_at, failure=encode_attributes(failed))
+
+    def _completed(self, completion: ActivityCompletion) -> None:
+        """An attempt's end is durable: tell those who wait for what follows."""
+        if completion.retry_at is not None:
+            self.on_due_at(completion.retry_at)
+        else:
+            self._notifier.publish([MESSAGES])
+
+    # --- stopping ---
+
+    async def close(self, grace: float) -> list[TaskLease]:
+        """Take nothing more, let what runs end for ``grace`` seconds, stop the rest.
+
+        Returns the leases of what was stopped, to be released.
+        """
+        self._closed = True
+        await self._wait_until_idle(grace)
+        stopped = [attempt for attempt in self._running if not attempt.given_up]
+        for attempt in stopped:
+            self.give_up(attempt)
+        tasks = [attempt.task for attempt in self._running if attempt.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        return [TaskLease(a.run_key, a.activity_id, a.token) for a in stopped]
+
+    async def _wait_until_idle(self, seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._running:
+            tasks = [attempt.task for attempt in self._running if attempt.task is not None]
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    async def drain(self) -> None:
+        """Wait until every outcome that was reported is written."""
+        await self._writer.drain()

@@ -1,0 +1,107 @@
+"""A run that this worker owns: what it waits for and what waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from loom.engine.instance import WorkflowInstance
+from loom.errors import HistoryError
+from loom.history.events import Event, Stamped, WorkflowTerminated
+from loom.history.status import RunStatus
+from loom.identifiers import MessageId, Micros, RunKey
+from loom.runner.attempts import Attempt
+from loom.runner.transitions import message_event
+from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """An arrival that has not been taken yet: a message from the inbox, or an outcome of an
+    activity that ran here."""
+
+    event: Event
+    message_id: MessageId | None = None
+    position: int | None = None
+    attempt: Attempt | None = None
+
+
+@dataclass(slots=True, eq=False)
+class OwnedRun:
+    """One run under this worker's lease."""
+
+    run: RunRecord
+    token: int
+    sequence: int
+    """The sequence of the last event that is known to be durable."""
+    instance: WorkflowInstance | None = None
+    arrivals: list[Incoming] = field(default_factory=list)
+    in_turn: list[Incoming] = field(default_factory=list)
+    """What the turn under way has taken, until it is durable."""
+    inbox_seen: int = 0
+    local: dict[int, Attempt] = field(default_factory=dict)
+    """Its activities that run in this worker, by id."""
+    busy: bool = False
+    """Whether somebody is taking its turns."""
+    blocked: bool = False
+    """Whether the store has it as BLOCKED, so that its next turn must be written to change that."""
+    poison: HistoryError | None = None
+    """Why its inbox cannot be read, if it cannot."""
+    unstarted: list[TaskLease] = field(default_factory=list)
+    """Leases of activities that a turn of unknown outcome would have started."""
+    alarm: asyncio.TimerHandle | None = None
+    """Wakes it for its next timer while it waits for an activity here."""
+    next_task: WorkflowTask | None = None
+    """A newer claim of the same run, to be served when this ownership has ended."""
+
+    @classmethod
+    def claimed(cls, task: WorkflowTask) -> OwnedRun:
+        return cls(
+            run=task.run,
+            token=task.token,
+            sequence=task.run.sequence,
+            blocked=task.run.status is RunStatus.BLOCKED,
+        )
+
+    @property
+    def run_key(self) -> RunKey:
+        return self.run.run_key
+
+    def receive(self, messages: Sequence[InboxRecord]) -> bool:
+        """Take in messages that were not seen before; whether there were any.
+
+        Raises ``HistoryError`` for one that cannot be read.
+        """
+        new = [message for message in messages if message.position > self.inbox_seen]
+        for message in new:
+            event = message_event(message)
+            self.inbox_seen = message.position
+            self.arrivals.append(Incoming(event, message.message_id, message.position))
+        return bool(new)
+
+    def has_work(self, now: Micros) -> bool:
+        """Whether a turn would change anything."""
+        if self.arrivals or self.blocked:
+            return True
+        wake_at = self.instance.wake_at if self.instance is not None else None
+        return wake_at is not None and wake_at <= now
+
+    def take_arrivals(self) -> list[Incoming]:
+        self.in_turn, self.arrivals = self.arrivals, []
+        return self.in_turn
+
+    @property
+    def termination(self) -> Incoming | None:
+        """The message that ends the run without its code, if there is one."""
+        return next((i for i in self.arrivals if isinstance(i.event, WorkflowTerminated)), None)
+
+
+def consumed_through(incoming: list[Incoming]) -> int | None:
+    """The inbox position up to which a turn has taken messages."""
+    return max((i.position for i in incoming if i.position is not None), default=None)
+
+
+def stamped(incoming: list[Incoming], at: Micros) -> list[Stamped]:
+    """Arrivals with the moment at which they are taken."""
+    return [Stamped(i.event, at, i.message_id) for i in incoming]

@@ -1,0 +1,81 @@
+"""Bringing a run to life: an instance, fresh or replayed from the store."""
+
+from __future__ import annotations
+
+import random
+
+from loom.authoring.compiled import CompiledWorkflow
+from loom.engine.instance import WorkflowInstance
+from loom.errors import HistoryError
+from loom.history.events import Stamped
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import RunId, WorkflowId
+from loom.runner.transitions import stamped_event
+from loom.storage.records import RunRecord
+from loom.storage.repository import HistoryRepository
+
+
+def new_instance(
+    workflow: CompiledWorkflow,
+    *,
+    workflow_id: WorkflowId,
+    run_id: RunId,
+    queue: str,
+    converter: PayloadConverter,
+) -> WorkflowInstance:
+    """An instance to which nothing has happened yet."""
+    return WorkflowInstance(
+        workflow,
+        workflow_id=workflow_id,
+        run_id=run_id,
+        queue=queue,
+        converter=converter,
+        # Seeded with text, the sequence is the same on every platform and Python version.
+        random=random.Random(run_id),
+    )
+
+
+async def revive(
+    workflow: CompiledWorkflow,
+    run: RunRecord,
+    repository: HistoryRepository,
+    converter: PayloadConverter,
+) -> WorkflowInstance:
+    """Replay a run's history.
+
+    Raises ``HistoryError`` when the history is damaged and ``NonDeterministicWorkflowError`` when
+    the code does not fit it.
+    """
+    history = await read_history(run, repository)
+    instance = new_instance(
+        workflow,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        queue=run.queue,
+        converter=converter,
+    )
+    instance.replay_until_block(history)
+    return instance
+
+
+async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:
+    """All events of a run. Raises ``HistoryError`` when one is missing or cannot be read."""
+    history: list[tuple[int, Stamped]] = []
+    while len(history) < run.sequence:
+        page = await repository.read_history(run.run_key, after=len(history))
+        if not page:
+            break
+        for record in page:
+            if record.sequence != len(history) + 1:
+                raise _gap(run, len(history) + 1)
+            history.append(stamped_event(record))
+    if len(history) != run.sequence:
+        raise _gap(run, len(history) + 1)
+    return history
+
+
+def _gap(run: RunRecord, sequence: int) -> HistoryError:
+    return HistoryError(
+        f"The history of run {run.run_id} is damaged: it should have {run.sequence} events, and "
+        f"event {sequence} is missing."
+    )

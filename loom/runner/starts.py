@@ -1,0 +1,122 @@
+"""Starting a run where a worker stands ready: the run and its first turn in one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loom.authoring.compiled import CompiledWorkflow
+from loom.errors import LoomError
+from loom.history.events import Stamped, WorkflowStarted
+from loom.history.payloads import PayloadConverter
+from loom.history.status import RunStatus
+from loom.identifiers import RunId, WorkerId, WorkflowId
+from loom.runner.clock import Clock
+from loom.runner.group_writer import GroupWriter
+from loom.runner.owned_run import OwnedRun
+from loom.runner.revival import new_instance
+from loom.runner.transitions import event_records
+from loom.runner.turns import Turn, Turns
+from loom.runner.workflow_tasks import WorkflowTasks
+from loom.storage.records import Effects, NewRun, StartOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A run that somebody wants started; its input is encoded and has been validated."""
+
+    name: str
+    version: str
+    workflow_id: WorkflowId
+    run_id: RunId
+    queue: str
+    payload: bytes
+
+    @property
+    def event(self) -> WorkflowStarted:
+        return WorkflowStarted(self.name, self.version, self.payload)
+
+    def new_run(self, effects: Effects, owner: WorkerId | None) -> NewRun:
+        return NewRun(
+            self.workflow_id, self.run_id, self.name, self.version, self.queue, effects, owner
+        )
+
+
+type StartWriter = GroupWriter[NewRun, StartOutcome]
+
+
+async def start_for_anybody(
+    request: StartRequest, clock: Clock, writer: StartWriter
+) -> StartOutcome:
+    """Start a run that any worker may take."""
+    now = clock.now()
+    effects = Effects(
+        status=RunStatus.RUNNING,
+        recorded_at=now,
+        events=event_records([Stamped(request.event, now)], 0),
+        wake_at=now,
+    )
+    return await writer.submit(request.new_run(effects, None))
+
+
+class LocalStarter:
+    """Starts runs in the worker of this process, which takes their first turn at once."""
+
+    def __init__(
+        self,
+        *,
+        workflows: WorkflowTasks,
+        turns: Turns,
+        converter: PayloadConverter,
+        clock: Clock,
+        owner: WorkerId,
+    ) -> None:
+        self._workflows = workflows
+        self._turns = turns
+        self._converter = converter
+        self._clock = clock
+        self._owner = owner
+
+    async def start(
+        self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
+    ) -> StartOutcome:
+        """Start a run and take its first turn."""
+        instance = new_instance(
+            workflow,
+            workflow_id=request.workflow_id,
+            run_id=request.run_id,
+            queue=request.queue,
+            converter=self._converter,
+        )
+        try:
+            turn = self._turns.plan(instance, [Stamped(request.event, self._clock.now())], after=0)
+        except LoomError:
+            # It must exist before it can be seen to be blocked: a worker's claim will find that.
+            return await start_for_anybody(request, self._clock, writer)
+        try:
+            outcome = await writer.submit(request.new_run(turn.effects, self._owner))
+        except BaseException:
+            self._turns.dismiss(turn)
+            instance.unwind()
+            raise
+        if self._is_ours(outcome, turn):
+            owned = OwnedRun(outcome.run, 1, 0, instance)
+            self._turns.carry_out(turn, owned)
+            if turn.keeps_run:
+                self._workflows.adopt(owned)
+            else:
+                self._workflows.remember(owned)
+        else:
+            self._turns.dismiss(turn)
+            instance.unwind()
+        return outcome
+
+    def _is_ours(self, outcome: StartOutcome, turn: Turn) -> bool:
+        """Whether the run stands where this start left it.
+
+        It does not when another run had the id, or when an earlier try of this start was written
+        after all and somebody has worked on the run since.
+        """
+        run = outcome.run
+        if not outcome.created or run.sequence != len(turn.effects.events):
+            return False
+        return not turn.keeps_run or run.lease_owner == self._owner

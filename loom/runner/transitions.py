@@ -1,0 +1,175 @@
+"""The bridge between the engine and the port: decisions become effects, rows become events.
+
+Pure functions. Nothing else turns events into rows or back, so no store ever reads an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from logging import getLevelName
+
+from loom.engine.decision import Decision, LoggedLine
+from loom.history.codec import decode_event, encode_attributes
+from loom.history.events import (
+    ActivityCancelRequested,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    Event,
+    Stamped,
+    WorkflowTerminated,
+)
+from loom.history.status import RunStatus
+from loom.identifiers import MessageId, Micros
+from loom.storage.records import (
+    Arrival,
+    Effects,
+    EventRecord,
+    InboxRecord,
+    LogRecord,
+    NewTask,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePlan:
+    """What the writer of a turn keeps for itself."""
+
+    run_until: Micros | None = None
+    """``None`` gives the run back."""
+    tasks_until: Micros | None = None
+    activity_ids: Collection[int] = ()
+    """New activities that it starts itself."""
+
+
+def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -> Effects:
+    """Everything that a decision changes, for a run whose last event has the sequence ``after``."""
+    open_ = decision.status.is_open
+    events = event_records(decision.events, after)
+    return Effects(
+        status=decision.status,
+        recorded_at=at,
+        events=events,
+        tasks=_new_tasks(decision, after, plan) if open_ else (),
+        finished_tasks=_finished_tasks(decision) if open_ else (),
+        logs=tuple(map(_log_record, decision.logs)),
+        wake_at=decision.wake_at if open_ else None,
+        lease_expires_at=plan.run_until if open_ else None,
+        task_lease_expires_at=plan.tasks_until,
+    )
+
+
+def blocked_effects(reason: str, *, at: Micros, retry_at: Micros) -> Effects:
+    """Nothing is written to history; the run is set apart until ``retry_at``."""
+    return Effects(
+        status=RunStatus.BLOCKED, recorded_at=at, wake_at=retry_at, blocked_reason=reason
+    )
+
+
+def terminated_effects(
+    reason: str, *, after: int, at: Micros, message_id: MessageId | None
+) -> Effects:
+    """The end of a run whose code has no say in it."""
+    ended = Stamped(WorkflowTerminated(reason), at, message_id)
+    return Effects(
+        status=RunStatus.TERMINATED, recorded_at=at, events=event_records([ended], after)
+    )
+
+
+def scheduled_activities(decision: Decision) -> list[ActivityScheduled]:
+    """The activities that a turn asked for and did not call off again."""
+    if not decision.status.is_open:
+        return []
+    cancelled = _cancelled(decision)
+    return [
+        stamped.event
+        for stamped in decision.events
+        if isinstance(stamped.event, ActivityScheduled)
+        and stamped.event.activity_id not in cancelled
+    ]
+
+
+def cancelled_activities(decision: Decision) -> list[int]:
+    """The ids of activities that a turn called off."""
+    return list(_cancelled(decision))
+
+
+def event_records(events: Sequence[Stamped], after: int) -> list[EventRecord]:
+    """Events as rows, numbered from ``after`` + 1."""
+    return [
+        EventRecord(
+            sequence,
+            stamped.event.type,
+            stamped.event.schema_version,
+            stamped.at,
+            encode_attributes(stamped.event),
+            stamped.event.payload_bytes,
+            stamped.message_id,
+        )
+        for sequence, stamped in enumerate(events, after + 1)
+    ]
+
+
+def event_of(record: EventRecord) -> Event:
+    """Raises ``HistoryError`` when the row cannot be read."""
+    return decode_event(record.type, record.schema_version, record.attributes, record.payload)
+
+
+def stamped_event(record: EventRecord) -> tuple[int, Stamped]:
+    """A row as an event with its sequence. Raises ``HistoryError`` when it cannot be read."""
+    return record.sequence, Stamped(event_of(record), record.recorded_at, record.message_id)
+
+
+def arrival_of(event: Event) -> Arrival:
+    """An event as a message carries it."""
+    return Arrival(event.type, event.schema_version, encode_attributes(event), event.payload_bytes)
+
+
+def message_event(message: InboxRecord) -> Event:
+    """Raises ``HistoryError`` when the message cannot be read."""
+    arrival = message.arrival
+    return decode_event(arrival.type, arrival.schema_version, arrival.attributes, arrival.payload)
+
+
+def _new_tasks(decision: Decision, after: int, plan: LeasePlan) -> list[NewTask]:
+    cancelled = _cancelled(decision)
+    return [
+        NewTask(
+            activity_id=event.activity_id,
+            sequence=sequence,
+            name=event.name,
+            queue=event.queue,
+            available_at=stamped.at,
+            leased=event.activity_id in plan.activity_ids,
+        )
+        for sequence, stamped in enumerate(decision.events, after + 1)
+        if isinstance(event := stamped.event, ActivityScheduled)
+        and event.activity_id not in cancelled
+    ]
+
+
+def _finished_tasks(decision: Decision) -> list[int]:
+    scheduled_now = {
+        stamped.event.activity_id
+        for stamped in decision.events
+        if isinstance(stamped.event, ActivityScheduled)
+    }
+    return [
+        stamped.event.activity_id
+        for stamped in decision.events
+        if isinstance(stamped.event, ActivityCompleted | ActivityFailed | ActivityCancelRequested)
+        and stamped.event.activity_id not in scheduled_now
+    ]
+
+
+def _cancelled(decision: Decision) -> set[int]:
+    return {
+        stamped.event.activity_id
+        for stamped in decision.events
+        if isinstance(stamped.event, ActivityCancelRequested)
+    }
+
+
+def _log_record(line: LoggedLine) -> LogRecord:
+    return LogRecord(line.position, line.at, getLevelName(line.level), line.message)

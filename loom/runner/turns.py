@@ -1,0 +1,143 @@
+"""One turn of a run: what the code decides, what of it is written, and what follows once it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loom.engine.decision import Decision
+from loom.engine.instance import WorkflowInstance
+from loom.history.events import ActivityScheduled, Stamped
+from loom.identifiers import Micros, RunId
+from loom.runner.activity_tasks import ActivityTasks
+from loom.runner.attempts import Attempt
+from loom.runner.clock import Clock
+from loom.runner.closings import Closings
+from loom.runner.options import RunnerOptions
+from loom.runner.owned_run import OwnedRun
+from loom.runner.transitions import (
+    LeasePlan,
+    cancelled_activities,
+    effects_of,
+    scheduled_activities,
+)
+from loom.storage.notifier import Notifier, activity_topic, run_topic
+from loom.storage.records import Effects, RunRecord, TaskLease
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that has been decided and not been written."""
+
+    decision: Decision
+    effects: Effects
+    reserved: Sequence[ActivityScheduled]
+    """New activities for which this worker has kept a slot."""
+    keeps_run: bool
+    """Whether the run stays with this worker, because something of it goes on here."""
+
+    def leases(self, run: RunRecord) -> list[TaskLease]:
+        """The leases that it would take, to be given back when it is not known to be written."""
+        return [TaskLease(run.run_key, scheduled.activity_id, 1) for scheduled in self.reserved]
+
+
+class Turns:
+    """Plans turns and carries out what follows from them."""
+
+    def __init__(
+        self,
+        *,
+        activities: ActivityTasks,
+        notifier: Notifier,
+        closings: Closings,
+        clock: Clock,
+        options: RunnerOptions,
+    ) -> None:
+        self._activities = activities
+        self._notifier = notifier
+        self._closings = closings
+        self._clock = clock
+        self._options = options
+
+    def plan(
+        self,
+        instance: WorkflowInstance,
+        arrivals: Sequence[Stamped],
+        *,
+        after: int,
+        local: Sequence[int] = (),
+    ) -> Turn:
+        """Let the code decide, and keep slots for the activities that can start here.
+
+        Args:
+            after: the sequence of the run's last event.
+            local: ids of the run's activities that are running in this worker.
+
+        Raises whatever halted the instance.
+        """
+        decision = instance.activate(arrivals)
+        now = self._clock.now()
+        reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
+        still_local = set(local).difference(cancelled_activities(decision))
+        due_again = decision.wake_at is not None and decision.wake_at <= now
+        keeps = decision.status.is_open and bool(reserved or still_local or due_again)
+        lease_until = now + self._options.lease
+        plan = LeasePlan(
+            run_until=lease_until if keeps else None,
+            tasks_until=lease_until,
+            activity_ids=frozenset(s.activity_id for s in reserved),
+        )
+        effects = effects_of(decision, after=after, at=max(now, instance.now), plan=plan)
+        return Turn(decision, effects, reserved, keeps)
+
+    def dismiss(self, turn: Turn) -> None:
+        """A turn that was not written: give back the slots that it kept."""
+        for _ in turn.reserved:
+            self._activities.free()
+
+    def carry_out(self, turn: Turn, owned: OwnedRun) -> None:
+        """A turn that is durable: now it may be seen."""
+        owned.sequence += len(turn.effects.events)
+        owned.blocked = False
+        self._end_attempts(turn, owned)
+        for scheduled in turn.reserved:
+            attempt = _first_attempt(owned.run, scheduled)
+            owned.local[scheduled.activity_id] = attempt
+            self._activities.start(attempt)
+        self._notifier.publish(self._topics(turn, owned.run.run_id))
+        if not turn.decision.status.is_open:
+            self._closings.announce(owned.run.run_id, turn.decision.events[-1].event)
+
+    def _end_attempts(self, turn: Turn, owned: OwnedRun) -> None:
+        for incoming in owned.in_turn:
+            if incoming.attempt is not None:
+                self._activities.drop(incoming.attempt)
+        owned.in_turn = []
+        closed = not turn.decision.status.is_open
+        unwanted = tuple(owned.local) if closed else cancelled_activities(turn.decision)
+        for activity_id in unwanted:
+            attempt = owned.local.pop(activity_id, None)
+            if attempt is not None:
+                self._activities.give_up(attempt)
+
+    def _topics(self, turn: Turn, run_id: RunId) -> set[str]:
+        topics = {activity_topic(task.queue) for task in turn.effects.tasks if not task.leased}
+        if not turn.decision.status.is_open:
+            topics.add(run_topic(run_id))
+        return topics
+
+
+def _first_attempt(run: RunRecord, scheduled: ActivityScheduled) -> Attempt:
+    return Attempt(
+        run_key=run.run_key,
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        activity_id=scheduled.activity_id,
+        name=scheduled.name,
+        payload=scheduled.payload,
+    )
+
+
+def moment(clock: Clock, instance: WorkflowInstance) -> Micros:
+    """The stamp of what a run takes now: the stamps of a run never decrease."""
+    return max(clock.now(), instance.now)

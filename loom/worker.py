@@ -1,0 +1,188 @@
+"""A worker: runs workflows and activities until it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from loom.authoring.registry import Registry
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import MICROS_PER_SECOND, RunId, new_id
+from loom.runner.activity_tasks import ActivityTasks
+from loom.runner.clock import Clock
+from loom.runner.closings import Closings
+from loom.runner.leases import HeldLeases, LeaseKeeper
+from loom.runner.options import RunnerOptions
+from loom.runner.starts import LocalStarter
+from loom.runner.task_loop import TaskLoop
+from loom.runner.turns import Turns
+from loom.runner.workflow_tasks import WorkflowTasks
+from loom.storage.notifier import MESSAGES, activity_topic, workflow_topic
+from loom.storage.records import Leases
+from loom.storage.store import Store
+
+_LONG_POLL = 5.0
+"""Seconds between two looks of an idle worker that is told of everything anyway."""
+
+
+class Worker:
+    """Takes runs and activities of one queue and works on them.
+
+    Made by ``Loom.worker``. As ``async with app.worker(...)`` it works while the block runs;
+    ``await worker.run()`` works until ``stop()`` is called.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        converter: PayloadConverter,
+        closings: Closings,
+        clock: Clock,
+        options: RunnerOptions,
+        queue: str,
+        on_started: Callable[[Worker], None],
+        on_stopped: Callable[[Worker], None],
+    ) -> None:
+        self.id = new_id()
+        self.queue = queue
+        self.registry = registry
+        self._store = store
+        self._options = options
+        self._on_started = on_started
+        self._on_stopped = on_stopped
+        self._stop_asked = asyncio.Event()
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._loop_tasks: list[asyncio.Task[None]] = []
+        self._started = False
+        held = HeldLeases()
+        self._activities = ActivityTasks(
+            repository=store.repository,
+            registry=registry,
+            converter=converter,
+            notifier=store.notifier,
+            clock=clock,
+            held=held,
+            options=options,
+            owner=self.id,
+            queue=queue,
+        )
+        turns = Turns(
+            activities=self._activities,
+            notifier=store.notifier,
+            closings=closings,
+            clock=clock,
+            options=options,
+        )
+        self._workflows = WorkflowTasks(
+            repository=store.repository,
+            registry=registry,
+            converter=converter,
+            activities=self._activities,
+            turns=turns,
+            notifier=store.notifier,
+            closings=closings,
+            clock=clock,
+            held=held,
+            options=options,
+            owner=self.id,
+            queue=queue,
+        )
+        self.starter = LocalStarter(
+            workflows=self._workflows,
+            turns=turns,
+            converter=converter,
+            clock=clock,
+            owner=self.id,
+        )
+        self._leases = LeaseKeeper(
+            held=held,
+            owner=self.id,
+            clock=clock,
+            options=options,
+            connect=store.lease_repository,
+            on_lost=self._leases_lost,
+        )
+        self._workflow_loop = TaskLoop(
+            "workflow tasks", self._workflows.claim, clock, self._longest_wait
+        )
+        self._activity_loop = TaskLoop(
+            "activity tasks", self._activities.claim, clock, self._longest_wait
+        )
+        self._connect_parts()
+
+    def accepts_start(self, name: str, version: str, queue: str) -> bool:
+        """Whether a run can be started right here."""
+        return (
+            self._started
+            and not self._stop_asked.is_set()
+            and queue == self.queue
+            and (name, version) in self.registry.workflows
+            and self._workflows.has_room()
+        )
+
+    def owns(self, run_id: RunId) -> bool:
+        """Whether the run is being worked on here, so that its end will be heard of here."""
+        return self._workflows.owns(run_id)
+
+    async def run(self) -> None:
+        """Work until ``stop()`` is called, then hand everything back."""
+        async with self:
+            await self._stop_asked.wait()
+
+    def stop(self) -> None:
+        """Ask the worker to stop; ``run()`` then returns. Safe to call from a signal handler of
+        the event loop."""
+        self._stop_asked.set()
+
+    async def __aenter__(self) -> Self:
+        self._leases.start()
+        notifier = self._store.notifier
+        for topic, loop in (
+            (workflow_topic(self.queue), self._workflow_loop),
+            (MESSAGES, self._workflow_loop),
+            (activity_topic(self.queue), self._activity_loop),
+        ):
+            self._unsubscribe.append(notifier.subscribe(topic, loop.wake))
+        for name, loop in (("workflows", self._workflow_loop), ("activities", self._activity_loop)):
+            self._loop_tasks.append(asyncio.create_task(loop.run(), name=f"loom-{name}"))
+        self._started = True
+        self._on_started(self)
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop_asked.set()
+        self._on_stopped(self)
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._workflow_loop.stop()
+        self._activity_loop.stop()
+        await asyncio.gather(*self._loop_tasks)
+        stopped = await self._activities.close(self._options.shutdown_grace / MICROS_PER_SECOND)
+        await self._workflows.close(stopped)
+        await self._activities.drain()
+        await self._leases.stop()
+        # What was given back is anybody's at once: say so.
+        self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
+
+    def _connect_parts(self) -> None:
+        self._activities.on_room = self._activity_loop.wake
+        self._activities.on_due_at = self._activity_loop.due_at
+        self._workflows.on_released = self._workflow_loop.wake
+        self._workflows.on_due_at = self._workflow_loop.due_at
+
+    def _longest_wait(self) -> float:
+        poll = self._options.poll / MICROS_PER_SECOND
+        return max(poll, _LONG_POLL) if self._store.notifier.crosses_processes else poll
+
+    def _leases_lost(self, lost: Leases) -> None:
+        self._workflows.lost(lost.runs)
+        self._activities.lost(lost.tasks)
