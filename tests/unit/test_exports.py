@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 
@@ -46,6 +47,22 @@ def test_every_error_says_what_it_means(name: str) -> None:
 
 def test_every_public_name_exists() -> None:
     assert [name for name in loom.__all__ if not hasattr(loom, name)] == []
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Each public name as type checkers are told of it, with the module that it is imported from."""
+    tree = ast.parse(inspect.getsource(loom))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    return {
+        alias.asname or alias.name: node.module or ""
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_type_checkers_see_the_names_that_exist_at_run_time() -> None:
+    assert names_for_type_checkers() == loom._HOME_OF
 
 
 def test_public_names_are_listed_once() -> None:
