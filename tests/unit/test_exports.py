@@ -50,7 +50,7 @@ def test_every_public_name_exists() -> None:
 
 
 def names_for_type_checkers() -> dict[str, str]:
-    """Each public name as type checkers are told of it, with the module that it is imported from."""
+    """Each public name for type checkers, with the module that it is imported from."""
     tree = ast.parse(inspect.getsource(loom))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     return {
