@@ -96,7 +96,8 @@ class Loom:
 
         Args:
             queue: whose runs and activities it takes.
-            concurrency: how many activities it runs at a time; by default ``LOOM_CONCURRENCY``.
+            concurrency: how many activities of each kind, ``async`` and plain, it runs at a time;
+                by default ``LOOM_CONCURRENCY`` and ``LOOM_THREADS``.
 
         Raises:
             DefinitionError: something given is no workflow or activity, or two share a name.
@@ -363,6 +364,7 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         poll=micros(settings.poll_seconds),
         shutdown_grace=micros(settings.shutdown_grace_seconds),
         concurrency=concurrency or settings.concurrency,
+        threads=concurrency or settings.threads,
         max_owned_runs=settings.max_owned_runs,
         max_cached_runs=settings.max_cached_runs,
         max_lost_attempts=settings.max_lost_attempts,

@@ -176,11 +176,13 @@ class Client(RunAccess):
         wait = _FIRST_POLL
         while not closing.done():
             told.clear()
-            # The end of a run that is worked on here is announced here: no need to look.
-            if not self._is_worked_on_here(run_id):
-                run = await self._find(workflow_id, run_id)
-                if not run.status.is_open:
-                    return await self._last_event(run)
+            if self._is_worked_on_here(run_id):
+                # Its end will be announced here: no need to ask the store.
+                await _wait(told, longest)
+                continue
+            run = await self._find(workflow_id, run_id)
+            if not run.status.is_open:
+                return await self._last_event(run)
             await _wait(told, wait)
             wait = min(wait * 2, longest)
         return closing.result()

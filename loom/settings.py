@@ -28,7 +28,10 @@ class Settings(BaseSettings):
 
     dsn: str = Field(DEFAULT_DSN, description="Where the runs are stored.")
     concurrency: int = Field(
-        100, ge=1, le=10_000, description="How many activities a worker runs at a time."
+        1_000, ge=1, description="How many `async` activities a worker runs at a time."
+    )
+    threads: int = Field(
+        50, ge=1, le=1_000, description="How many plain-function activities it runs at a time."
     )
     lease_seconds: float = Field(
         10.0,

@@ -25,6 +25,7 @@ from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
 from loom.runner.leases import HeldLeases
 from loom.runner.options import RunnerOptions
+from loom.runner.slots import Slots
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import arrival_of, event_of
 from loom.storage.notifier import MESSAGES, Notifier
@@ -72,10 +73,9 @@ class ActivityTasks:
         self._owner = owner
         self._queue = queue
         self._writer = GroupWriter(repository.complete_activity_tasks)
-        self._free_slots = options.concurrency
+        self._slots = Slots(registry, options, lambda: self.on_room())
         self._running: set[Attempt] = set()
         self._threads: ThreadPoolExecutor | None = None
-        self._starved = False
         self._closed = False
         self.deliver: Deliver = lambda attempt, outcome: False
         self.on_gone: Callable[[Attempt], None] = lambda attempt: None
@@ -89,20 +89,18 @@ class ActivityTasks:
 
     async def claim(self) -> Claimed:
         """Take what the free slots allow, and start it."""
-        if self._closed or not self._registry.activities:
-            return Claimed(found=False)
-        self._starved = self._free_slots <= 0
-        if self._starved:
+        names = self._slots.names()
+        if self._closed or not names:
             return Claimed(found=False)
         now = self._clock.now()
         claimed = await self._repository.claim_activity_tasks(
             ActivityClaim(
                 owner=self._owner,
                 queue=self._queue,
-                names=tuple(self._registry.activities),
+                names=names,
                 now=now,
                 lease_expires_at=now + self._options.lease,
-                limit=min(self._free_slots, _CLAIM_BATCH),
+                limit=min(self._slots.room(), _CLAIM_BATCH),
             )
         )
         for task in claimed.tasks:
@@ -111,18 +109,13 @@ class ActivityTasks:
 
     def reserve(self, scheduled: ActivityScheduled) -> bool:
         """Keep a slot for an activity that is about to be scheduled, if there is one free."""
-        can_run = scheduled.name in self._registry.activities and scheduled.queue == self._queue
-        if self._closed or self._free_slots <= 0 or not can_run:
+        if self._closed or scheduled.queue != self._queue:
             return False
-        self._free_slots -= 1
-        return True
+        return self._slots.reserve(scheduled.name)
 
-    def free(self) -> None:
+    def free(self, scheduled: ActivityScheduled) -> None:
         """Give a reserved slot back."""
-        self._free_slots += 1
-        if self._starved and self._free_slots > 0:
-            self._starved = False
-            self.on_room()
+        self._slots.free(scheduled.name)
 
     def start(self, attempt: Attempt) -> None:
         """Run an attempt in a slot that was reserved for it, under a lease that is on disk."""
@@ -143,7 +136,6 @@ class ActivityTasks:
             number=task.attempt,
             failures=task.failures,
         )
-        self._free_slots -= 1
         try:
             scheduled = event_of(task.scheduled)
             assert isinstance(scheduled, ActivityScheduled)
@@ -156,6 +148,7 @@ class ActivityTasks:
         if task.attempt - 1 - task.failures > self._options.max_lost_attempts:
             self._spawn(attempt, self._report(attempt, lost_failure(attempt)))
         else:
+            self._slots.take(attempt.name)
             self.start(attempt)
 
     # --- running ---
@@ -173,18 +166,19 @@ class ActivityTasks:
 
     def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         self._running.discard(attempt)
-        self.free()
+        self._slots.free(attempt.name)
         if not task.cancelled() and task.exception() is not None:
             _log.error("activity %s: internal error", attempt.name, exc_info=task.exception())
 
     def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
         self._running.add(attempt)
+        self._slots.take(attempt.name)
         attempt.task = asyncio.create_task(work)
         attempt.task.add_done_callback(partial(self._end, attempt))
 
     def _thread_pool(self) -> ThreadPoolExecutor:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._options.concurrency, "loom-activity")
+            self._threads = ThreadPoolExecutor(self._options.threads, "loom-activity")
         return self._threads
 
     # --- ending ---
@@ -218,7 +212,6 @@ class ActivityTasks:
     def complete_later(self, attempt: Attempt, outcome: Event) -> None:
         """End an attempt through the store, without waiting for it."""
         assert isinstance(outcome, ActivityCompleted | ActivityFailed)
-        self._free_slots -= 1  # beyond its limit if need be: the work itself is done
         self._spawn(attempt, self.complete(attempt, outcome))
 
     def drop(self, attempt: Attempt) -> None:

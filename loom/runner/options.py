@@ -19,8 +19,10 @@ class RunnerOptions:
     """How often, at the least, an idle worker looks for work by itself."""
     shutdown_grace: Micros = MICROS_PER_SECOND // 2
     """How long running activities may go on when the worker is asked to stop."""
-    concurrency: int = 100
-    """How many activities run at a time."""
+    concurrency: int = 1_000
+    """How many ``async`` activities run at a time."""
+    threads: int = 50
+    """How many plain-function activities run at a time, each in a thread."""
     max_owned_runs: int = 1_000
     """How many runs are worked on at a time."""
     max_cached_runs: int = 1_000

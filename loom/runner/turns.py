@@ -92,8 +92,8 @@ class Turns:
 
     def dismiss(self, turn: Turn) -> None:
         """A turn that was not written: give back the slots that it kept."""
-        for _ in turn.reserved:
-            self._activities.free()
+        for scheduled in turn.reserved:
+            self._activities.free(scheduled)
 
     def carry_out(self, turn: Turn, owned: OwnedRun) -> None:
         """A turn that is durable: now it may be seen."""
