@@ -6,6 +6,7 @@ import ast
 import hashlib
 import io
 import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def _document(content: bytes, text: str, definitions: tuple[Definition, ...] = (
 def _definitions(tree: ast.Module) -> tuple[Definition, ...]:
     return tuple(
         Definition(node.name, node.lineno)
-        for node in ast.walk(tree)
+        for node in _statements(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     )
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """As ``ast.walk``, without the expressions: most of a tree, and nothing is defined there."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.expr)]

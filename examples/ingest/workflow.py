@@ -38,5 +38,5 @@ class Ingest(loom.Workflow[Job, None]):
                 await ctx.activity(index_file, ctx.input, name)
             except loom.ActivityFailedError as failure:
                 reason = f"{failure.cause_type}: {failure.cause_message}"
-                ctx.logger.warning("%s: %s", name, reason)
+                ctx.logger.info("failed: %s: %s", name, reason)
                 await ctx.activity(record_failure, ctx.input, name, reason)

@@ -66,7 +66,7 @@ def check(dsn: str | None) -> None:
 
 
 def _place(dsn: str | None) -> str:
-    return dsn or loom.Settings().dsn
+    return dsn or loom.Settings.load().dsn
 
 
 def _tell(dsn: str) -> None:

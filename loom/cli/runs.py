@@ -20,7 +20,7 @@ from loom.cli.output import print_json
 )
 @click.option("--id", "workflow_id", help="The workflow id; one is made if not given.")
 @click.option("--queue", default="default", show_default=True, help="Which workers shall run it.")
-@click.option("--version", help="The workflow's version, when there is more than one.")
+@click.option("--version", default="1", show_default=True, help="The workflow's version.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
 @dsn_option
 def start(
@@ -29,7 +29,7 @@ def start(
     input_file: IO[str] | None,
     workflow_id: str | None,
     queue: str,
-    version: str | None,
+    version: str,
     wait: bool,
     dsn: str | None,
 ) -> None:

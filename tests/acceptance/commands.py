@@ -1,0 +1,139 @@
+"""The command line as a user has it: real processes, in a folder with a module of workflows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DEADLINE = 30.0
+
+WORKFLOWS = """\
+import asyncio
+import time
+from datetime import timedelta
+
+import loom
+
+
+@loom.activity
+async def double(number: int) -> int:
+    return number * 2
+
+
+@loom.activity
+async def refuse(what: str) -> None:
+    raise ValueError(f"no {what} today")
+
+
+@loom.activity
+async def freeze() -> None:
+    print("frozen", flush=True)
+    time.sleep(60)
+
+
+@loom.workflow(name="Double")
+class Double(loom.Workflow[int, None]):
+    async def run(self, ctx: loom.WorkflowContext[int, None]) -> int:
+        ctx.logger.info("doubling %s", ctx.input)
+        return await ctx.activity(double, ctx.input)
+
+
+@loom.workflow(name="Refuse")
+class Refuse(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:
+        await ctx.activity(refuse, "milk")
+
+
+@loom.workflow(name="Freeze")
+class Freeze(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:
+        await ctx.activity(freeze)
+
+
+@loom.workflow(name="Wait", version="2")
+class Wait(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> str:
+        return await ctx.wait_for_signal("go", type=str)
+
+
+BOTH = [Double, [double]]
+NUMBER = 7
+"""
+
+
+class Shell:
+    """A folder with the module ``shop`` in it, and a database."""
+
+    def __init__(self, folder: Path, dsn: str) -> None:
+        self.folder = folder
+        self.dsn = dsn
+        (folder / "shop.py").write_text(WORKFLOWS)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "loom.cli", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"LOOM_DSN": self.dsn, "NO_COLOR": "1"}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """A command that goes on in the background."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def run(
+        self, *arguments: str, input: str = "", code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """A finished command, which must have ended with the exit code and without a traceback."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """What a command says with ``--json``."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    @contextmanager
+    def worker(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A worker that serves; ended at the end, if it is still there."""
+        process = self.start("worker", *(arguments or ("shop",)))
+        try:
+            assert process.stderr is not None
+            assert "serves the queue" in (process.stderr.readline() or process.stderr.read())
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited condition never held"
+        time.sleep(0.02)
