@@ -1,0 +1,232 @@
+"""What a batch changes: gathered in memory under the locks of its runs, then written in bulk.
+
+Items of a batch are applied one after the other to the locked rows, so that each sees what the
+ones before it did, and the database sees one statement per table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.storage.records import (
+    Arrival,
+    Effects,
+    EventRecord,
+    LogRecord,
+    Message,
+    NewTask,
+    SendOutcome,
+)
+from loom.storage.sql.dialects import Statement
+from loom.storage.sql.rows import RunState, TaskState
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Many, Query, Transaction
+
+type Address = tuple[WorkflowId, RunId | None]
+type TaskKey = tuple[RunKey, int]
+type Delivery = tuple[RunKey, MessageId]
+
+
+class Changes:
+    """Locked runs, and what shall become of them."""
+
+    def __init__(
+        self,
+        runs: Iterable[RunState],
+        addresses: Mapping[Address, RunKey] | None = None,
+        taken: Iterable[Delivery] = (),
+    ) -> None:
+        self.runs = {run.run_key: run for run in runs}
+        self._addresses = dict(addresses or {})
+        self._taken = set(taken)
+        self._turned: set[RunKey] = set()
+        self._reached: set[RunKey] = set()
+        self._closed: set[RunKey] = set()
+        self._events: list[dict[str, Any]] = []
+        self._logs: list[dict[str, Any]] = []
+        self._messages: list[dict[str, Any]] = []
+        self._consumed: dict[RunKey, int] = {}
+        self._new_tasks: dict[TaskKey, dict[str, Any]] = {}
+        self._saved_tasks: dict[TaskKey, TaskState] = {}
+        self._finished_tasks: set[TaskKey] = set()
+
+    # --- turns -----------------------------------------------------------------------------------
+
+    def turn(
+        self, run: RunState, effects: Effects, owner: WorkerId, consumed_through: int = 0
+    ) -> None:
+        """Take a turn of a run that was there before."""
+        consumed_before = run.inbox_consumed
+        run.apply(effects, owner, consumed_through)
+        if run.inbox_consumed > consumed_before:
+            self._consumed[run.run_key] = run.inbox_consumed
+        self._turned.add(run.run_key)
+        self._record(run, effects, owner)
+
+    def started(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
+        """Take in a run that has just been inserted, first turn included."""
+        self.runs[run.run_key] = run
+        self._addresses[run.workflow_id, run.run_id] = run.run_key
+        if run.is_open:
+            self._addresses[run.workflow_id, None] = run.run_key
+        self._record(run, effects, owner)
+
+    def _record(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
+        """Gather what a turn leaves outside its run's own row."""
+        self._events += (_event(run.run_key, event) for event in effects.events)
+        self._logs += (_log(run.run_key, line) for line in effects.logs)
+        self._taken.update(
+            (run.run_key, event.message_id) for event in effects.events if event.message_id
+        )
+        for activity_id in effects.finished_tasks:
+            self.finish_task((run.run_key, activity_id))
+        if run.is_open:
+            for task in effects.tasks:
+                new = _new_task(run.run_key, task, owner, effects.task_lease_expires_at)
+                self._new_tasks[run.run_key, task.activity_id] = new
+        else:
+            self._closed.add(run.run_key)
+            self._new_tasks = {k: v for k, v in self._new_tasks.items() if k[0] != run.run_key}
+        for message in effects.messages:
+            self.send(message, effects.recorded_at)
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def send(self, message: Message, now: Micros) -> SendOutcome:
+        """Put a message into the inbox of the run it is meant for."""
+        key = self._addresses.get((message.workflow_id, message.run_id))
+        run = None if key is None else self.runs.get(key)
+        if run is None:
+            return SendOutcome.NOT_FOUND
+        if (run.run_key, message.message_id) in self._taken:
+            return SendOutcome.ACCEPTED
+        if not run.is_open:
+            return SendOutcome.CLOSED
+        self.deliver(run, message.message_id, message.arrival, now)
+        return SendOutcome.ACCEPTED
+
+    def deliver(self, run: RunState, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
+        """Put into the inbox what is known not to be there."""
+        self._taken.add((run.run_key, message_id))
+        self._reached.add(run.run_key)
+        self._messages.append(
+            {
+                "run_key": run.run_key,
+                "position": run.receive(now),
+                "message_id": message_id,
+                "type": arrival.type,
+                "schema_version": arrival.schema_version,
+                "attributes": arrival.attributes,
+                "payload": arrival.payload,
+            }
+        )
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def finish_task(self, key: TaskKey) -> None:
+        self._new_tasks.pop(key, None)
+        self._saved_tasks.pop(key, None)
+        self._finished_tasks.add(key)
+
+    def save_task(self, task: TaskState) -> None:
+        self._saved_tasks[task.run_key, task.activity_id] = task
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def flush(self, s: Statements) -> Transaction[None]:
+        """Write everything, rows of one table in the order of their keys."""
+        yield from _many(s.runs.save_turn, [_turn(self.runs[k]) for k in sorted(self._turned)])
+        reached = sorted(self._reached - self._turned)
+        yield from _many(s.runs.save_inbox, [_inbox(self.runs[key]) for key in reached])
+        yield from _many(s.history.insert_event, self._events)
+        yield from self._flush_tasks(s)
+        # In this order, so that what was sent to a run that then closed goes too.
+        yield from _many(s.history.insert_message, self._messages)
+        consumed = [{"key": key, "through": self._consumed[key]} for key in sorted(self._consumed)]
+        yield from _many(s.history.consume, consumed)
+        yield from _many(s.history.insert_log, self._logs)
+
+    def _flush_tasks(self, s: Statements) -> Transaction[None]:
+        finished = self._finished_tasks
+        if self._closed:
+            # Looked up instead of deleted by run: whoever locks tasks does so in this order.
+            keys = s.array(sorted(self._closed))
+            rows = yield Query(s.tasks.of_runs, {"keys": keys})
+            finished = finished | {(key, activity_id) for key, activity_id in rows}
+        deletes = [{"key": key, "id": activity_id} for key, activity_id in sorted(finished)]
+        yield from _many(s.tasks.delete, deletes)
+        saved = [task.parameters() for _, task in sorted(self._saved_tasks.items())]
+        yield from _many(s.tasks.save, saved)
+        yield from _many(s.tasks.insert, list(self._new_tasks.values()))
+
+
+def _many(statement: Statement, parameters: list[dict[str, Any]]) -> Transaction[None]:
+    if parameters:
+        yield Many(statement, parameters)
+
+
+def _event(run_key: RunKey, event: EventRecord) -> dict[str, Any]:
+    return {
+        "run_key": run_key,
+        "sequence": event.sequence,
+        "type": event.type,
+        "schema_version": event.schema_version,
+        "recorded_at": event.recorded_at,
+        "attributes": event.attributes,
+        "payload": event.payload,
+        "message_id": event.message_id,
+    }
+
+
+def _log(run_key: RunKey, line: LogRecord) -> dict[str, Any]:
+    return {
+        "run_key": run_key,
+        "position": line.position,
+        "logged_at": line.logged_at,
+        "level": line.level,
+        "message": line.message,
+    }
+
+
+def _new_task(
+    run_key: RunKey, task: NewTask, owner: WorkerId, lease_expires_at: Micros | None
+) -> dict[str, Any]:
+    expires_at = lease_expires_at if task.leased else None
+    return {
+        "run_key": run_key,
+        "activity_id": task.activity_id,
+        "sequence": task.sequence,
+        "name": task.name,
+        "queue": task.queue,
+        "available_at": task.available_at,
+        "due_at": task.available_at if expires_at is None else expires_at,
+        "attempt": int(task.leased),
+        "failures": 0,
+        "lease_owner": owner if task.leased else None,
+        "lease_token": int(task.leased),
+        "lease_expires_at": expires_at,
+        "last_failure": None,
+    }
+
+
+def _turn(run: RunState) -> dict[str, Any]:
+    return {
+        "key": run.run_key,
+        "status": run.status.value,
+        "sequence": run.sequence,
+        "updated_at": run.updated_at,
+        "closed_at": run.closed_at,
+        "wake_at": run.wake_at,
+        "blocked_reason": run.blocked_reason,
+        "lease_owner": run.lease_owner,
+        "lease_expires_at": run.lease_expires_at,
+        "due_at": run.due_at,
+        "inbox_count": run.inbox_count,
+        "inbox_consumed": run.inbox_consumed,
+    }
+
+
+def _inbox(run: RunState) -> dict[str, Any]:
+    return {"key": run.run_key, "due_at": run.due_at, "inbox_count": run.inbox_count}

@@ -1,0 +1,164 @@
+"""Claiming runs and activity tasks.
+
+A claim first looks without locks, since most find nothing, and only then opens a transaction that
+writes. On Postgres it passes over rows that somebody else is just claiming.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loom.identifiers import Micros, RunKey
+from loom.storage.records import (
+    ActivityClaim,
+    ActivityTask,
+    InboxRecord,
+    WorkflowClaim,
+    WorkflowTask,
+)
+from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_record, run_state
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Many, Query, Rows, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a look without locks has found: when the next items are due, in order."""
+
+    due: Sequence[Micros]
+    now: Micros
+    is_blocked_due: bool = False
+
+    @property
+    def has_due(self) -> bool:
+        return self.is_blocked_due or bool(self.due and self.due[0] <= self.now)
+
+    def next_due_at(self, claimed: int, limit: int) -> Micros | None:
+        """When there is more to claim, once so many are claimed.
+
+        What was due but could not be had is not counted: others took it, or are about to.
+        """
+        if claimed >= limit:
+            return self.due[limit] if len(self.due) > limit else None
+        return next((moment for moment in self.due if moment > self.now), None)
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def look_for_runs(s: Statements, claim: WorkflowClaim) -> Transaction[Outlook]:
+    """When runs that the claim would match are due."""
+    parameters = _claim_parameters(s, claim)
+    rows = yield Query(s.claims.look_for_due, {**parameters, "limit": claim.limit + 1})
+    # A row may be looked at before the lease on it ends, but not be had.
+    due = [max(at, end) if end and at > claim.now else at for at, _, end in rows]
+    blocked: Rows = ()
+    if claim.blocked_before and not (due and due[0] <= claim.now):
+        blocked = yield Query(s.claims.look_for_blocked, parameters)
+    return Outlook(sorted(due), claim.now, is_blocked_due=bool(blocked))
+
+
+def claim_runs(s: Statements, claim: WorkflowClaim) -> Transaction[list[WorkflowTask]]:
+    """Take runs that want a turn, oldest due first."""
+    parameters = _claim_parameters(s, claim)
+    rows = list((yield Query(s.claims.claim_due, {**parameters, "limit": claim.limit})))
+    if claim.blocked_before and (room := claim.limit - len(rows)):
+        rows += yield Query(s.claims.claim_blocked, {**parameters, "limit": room})
+    return (yield from _lease(s, claim, rows))
+
+
+def claim_one_run(s: Statements, claim: WorkflowClaim) -> Transaction[list[WorkflowTask]]:
+    """Take one particular run, due or not."""
+    parameters = {"key": claim.run_key, "owner": claim.owner, "now": claim.now}
+    rows = yield Query(s.claims.claim_one, parameters)
+    return (yield from _lease(s, claim, rows))
+
+
+def _claim_parameters(s: Statements, claim: WorkflowClaim) -> dict[str, Any]:
+    return {
+        "owner": claim.owner,
+        "queue": claim.queue,
+        "now": claim.now,
+        "blocked_before": claim.blocked_before,
+        **s.pairs(claim.definitions),
+    }
+
+
+def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[WorkflowTask]]:
+    runs = [run_state(row) for row in rows]
+    for run in runs:
+        run.lease(claim.owner, claim.lease_expires_at)
+    yield from save_leases(s, runs)
+    inboxes = yield from _read_inboxes(s, [run.run_key for run in runs if run.has_messages])
+    return [WorkflowTask(run.record(), run.lease_token, inboxes[run.run_key]) for run in runs]
+
+
+def save_leases(s: Statements, runs: Iterable[RunState]) -> Transaction[None]:
+    """Write what claiming or releasing has changed."""
+    leases = [
+        {
+            "key": run.run_key,
+            "lease_owner": run.lease_owner,
+            "lease_expires_at": run.lease_expires_at,
+            "lease_token": run.lease_token,
+            "due_at": run.due_at,
+        }
+        for run in runs
+    ]
+    if leases:
+        yield Many(s.runs.save_lease, leases)
+
+
+def _read_inboxes(
+    s: Statements, keys: Sequence[RunKey]
+) -> Transaction[dict[RunKey, list[InboxRecord]]]:
+    inboxes: dict[RunKey, list[InboxRecord]] = defaultdict(list)
+    if keys:
+        rows = yield Query(s.history.read_inboxes, {"keys": s.array(keys)})
+        for row in rows:
+            inboxes[row[0]].append(inbox_record(row))
+    return inboxes
+
+
+# --- activity tasks ------------------------------------------------------------------------------
+
+
+def look_for_tasks(s: Statements, claim: ActivityClaim) -> Transaction[Outlook]:
+    """When tasks that the claim would match are due."""
+    parameters = {"queue": claim.queue, "names": s.array(claim.names), "limit": claim.limit + 1}
+    rows = yield Query(s.tasks.look_for_due, parameters)
+    return Outlook([due_at for (due_at,) in rows], claim.now)
+
+
+def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[ActivityTask]]:
+    """Take tasks that are due, oldest due first."""
+    parameters = {
+        "queue": claim.queue,
+        "names": s.array(claim.names),
+        "now": claim.now,
+        "limit": claim.limit,
+    }
+    rows = yield Query(s.tasks.claim_due, parameters)
+    tasks = [TaskState(*row[:10]) for row in rows]
+    for task in tasks:
+        task.lease(claim.owner, claim.lease_expires_at)
+    if tasks:
+        yield Many(s.tasks.save, [task.parameters() for task in tasks])
+    return [_activity_task(task, row) for task, row in zip(tasks, rows, strict=True)]
+
+
+def _activity_task(task: TaskState, row: Sequence[Any]) -> ActivityTask:
+    return ActivityTask(
+        run_key=task.run_key,
+        workflow_id=row[10],
+        run_id=row[11],
+        activity_id=task.activity_id,
+        attempt=task.attempt,
+        failures=task.failures,
+        token=task.lease_token,
+        scheduled=event_record(row[12:]),
+        last_failure=task.last_failure,
+    )

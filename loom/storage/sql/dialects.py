@@ -1,0 +1,155 @@
+"""Where the two databases speak differently, and how a statement becomes text, once.
+
+Statements are SQLAlchemy Core constructs. Each is compiled the first time it is used, to the
+driver's own SQL and the order of its parameters, and from then on only text and tuples travel.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Column,
+    ColumnElement,
+    Dialect,
+    FromClause,
+    Table,
+    Text,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.dialects.sqlite.aiosqlite import dialect as aiosqlite_dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+type Parameters = Mapping[str, Any]
+type Insert = postgresql.Insert | sqlite.Insert
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL text as the driver takes it, and how named parameters are put in its order."""
+
+    sql: str
+    arrange: Callable[[Parameters], Sequence[Any]]
+
+
+class SqlDialect(ABC):
+    """What one database is told differently from the other."""
+
+    _dialect: Dialect
+
+    def compile(self, construct: ClauseElement) -> Statement:
+        compiled = construct.compile(dialect=self._dialect)
+        assert isinstance(compiled, SQLCompiler)
+        arrange = _arranger(compiled.positiontup or [])
+        # SQLAlchemy makes parameters of numbers too, such as the offset that SQLite wants.
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        if constants:
+            return Statement(str(compiled), lambda given: arrange({**constants, **given}))
+        return Statement(str(compiled), arrange)
+
+    @abstractmethod
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that can be told what to do on a conflict."""
+
+    @abstractmethod
+    def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether ``key`` is among the values that ``array`` made of the parameter ``name``.
+
+        The text is the same however many values there are.
+        """
+
+    @abstractmethod
+    def array(self, values: Sequence[Any]) -> Any:
+        """Values to be passed to ``any_of``."""
+
+    @abstractmethod
+    def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
+        """The pairs that ``pair_parameters`` passes, as a table of the columns ``first`` and
+        ``second``."""
+
+    @abstractmethod
+    def pair_parameters(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        """The parameters that ``pairs`` reads."""
+
+
+def _arranger(order: Sequence[str]) -> Callable[[Parameters], Sequence[Any]]:
+    if not order:
+        return lambda parameters: ()
+    if len(order) == 1:
+        [name] = order
+        return lambda parameters: (parameters[name],)
+    return itemgetter(*order)
+
+
+class PostgresDialect(SqlDialect):
+    """asyncpg's ``$1``, and arrays as Postgres has them."""
+
+    _dialect: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
+
+    def insert(self, table: Table) -> postgresql.Insert:
+        return postgresql.insert(table)
+
+    def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
+        return key == func.any(bindparam(name, type_=ARRAY(key.type)))
+
+    def array(self, values: Sequence[Any]) -> Any:
+        return values
+
+    def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
+        types = {"first": _sql_type(first), "second": _sql_type(second)}
+        arrays = [bindparam(f"pairs_{name}", type_=ARRAY(type_)) for name, type_ in types.items()]
+        columns = [column(name, type_) for name, type_ in types.items()]
+        return func.unnest(*arrays).table_valued(*columns, name="pairs").render_derived()
+
+    def pair_parameters(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        return {
+            "pairs_first": [first for first, _ in pairs],
+            "pairs_second": [second for _, second in pairs],
+        }
+
+
+class SqliteDialect(SqlDialect):
+    """SQLite's ``?``, and arrays as JSON text."""
+
+    _dialect: Dialect = aiosqlite_dialect()
+
+    def insert(self, table: Table) -> sqlite.Insert:
+        return sqlite.insert(table)
+
+    def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
+        values = func.json_each(bindparam(name, type_=Text())).table_valued("value", name=name)
+        return key.in_(select(values.c.value))
+
+    def array(self, values: Sequence[Any]) -> Any:
+        return json.dumps(values)
+
+    def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
+        values = func.json_each(bindparam("pairs", type_=Text())).table_valued("value")
+
+        def item(index: int, type_: type[Any]) -> ColumnElement[Any]:
+            path: ColumnElement[str] = literal_column(f"'$[{index}]'")
+            return func.json_extract(values.c.value, path, type_=_sql_type(type_))
+
+        items = item(0, first).label("first"), item(1, second).label("second")
+        return select(*items).subquery("pairs")
+
+    def pair_parameters(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
+        return {"pairs": json.dumps(pairs)}
+
+
+def _sql_type(python_type: type[Any]) -> BigInteger | Text:
+    return BigInteger() if python_type is int else Text()

@@ -1,0 +1,234 @@
+"""The schema's versions: bringing a database to one of them, and telling where it stands.
+
+The scripts are in ``alembic/``, which is beside the package in a checkout and within it in a
+wheel. Alembic keeps the state of a run in its modules and waits where it likes, so each run has a
+thread and an event loop of its own, and one follows the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, NullPool, event, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+import loom
+from loom.errors import SchemaVersionError
+from loom.storage.sql.dsn import PostgresDsn, SqliteDsn, parse_dsn
+from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
+from loom.storage.sql.postgres import connect
+from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from loom.storage.sql.sqlite import check_path
+
+type Dsn = str | SqliteDsn | PostgresDsn
+
+_PATIENCE: Final = 600.0  # seconds, while another deployer migrates
+_POLL: Final = 0.1
+
+# Any number, as long as nothing else on the server locks the same.
+_ADVISORY_LOCK: Final = 0x6C6F6F6D
+
+_one_at_a_time = threading.Lock()
+
+
+async def upgrade(dsn: Dsn, revision: str = "head") -> None:
+    """Bring the schema to a later version. Others may do the same at once."""
+    await _on_connection(dsn, lambda connection: command.upgrade(_config(connection), revision))
+
+
+async def downgrade(dsn: Dsn, revision: str) -> None:
+    """Bring the schema back to an earlier version; ``base`` leaves nothing of Loom's."""
+
+    def run(connection: Connection) -> None:
+        command.downgrade(_config(connection), revision)
+        if _current(connection) is None:
+            connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
+        connection.commit()
+
+    await _on_connection(dsn, run)
+
+
+async def current(dsn: Dsn) -> str | None:
+    """The version of the schema; ``None`` when there is none."""
+    return await _on_connection(dsn, _current)
+
+
+def head() -> str:
+    """The version that this Loom works with."""
+    return SCHEMA_VERSION
+
+
+async def check(dsn: Dsn) -> None:
+    """Raise ``SchemaVersionError`` when the schema is not the one that this Loom works with."""
+    where = str(_parsed(dsn))
+    version = await current(dsn)
+    if version is None or version < SCHEMA_VERSION:
+        raise older_schema(where, version)
+    if version > SCHEMA_VERSION:
+        raise newer_schema(where, version)
+    if differences := await _on_connection(dsn, _differences):
+        raise SchemaVersionError(
+            f"{where}: the schema has been changed by hand: {'; '.join(differences)}"
+        )
+
+
+# --- running Alembic -----------------------------------------------------------------------------
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    # Alembic reads it with %-interpolation.
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def scripts() -> Path:
+    """The folder of the migration scripts."""
+    package = Path(loom.__file__).parent
+    installed = package / "_alembic"
+    return installed if installed.is_dir() else package.parent / "alembic"
+
+
+async def _on_connection[T](dsn: Dsn, function: Callable[[Connection], T]) -> T:
+    parsed = _parsed(dsn)
+
+    async def run() -> T:
+        async with open_connection(parsed) as connection:
+            return await connection.run_sync(function)
+
+    def run_apart() -> T:
+        with _one_at_a_time:
+            return asyncio.run(run())
+
+    return await asyncio.to_thread(run_apart)
+
+
+def _parsed(dsn: Dsn) -> SqliteDsn | PostgresDsn:
+    return parse_dsn(dsn) if isinstance(dsn, str) else dsn
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_connection(dsn: SqliteDsn | PostgresDsn) -> AsyncIterator[AsyncConnection]:
+    """A connection to migrate on, which no other deployer has at the same time."""
+    engine = _sqlite_engine(dsn) if isinstance(dsn, SqliteDsn) else _postgres_engine(dsn)
+    try:
+        async with engine.connect() as connection:
+            if isinstance(dsn, PostgresDsn):
+                await _lock(connection, dsn)
+            yield connection
+    except DRIVER_ERRORS as error:
+        raise store_error(error, str(dsn)) from error
+    finally:
+        await engine.dispose()
+
+
+def _sqlite_engine(dsn: SqliteDsn) -> AsyncEngine:
+    check_path(dsn)
+    engine = create_async_engine(
+        "sqlite+aiosqlite://",
+        poolclass=NullPool,
+        # No transactions but ours: Python's own would commit before some statements, so that a
+        # crash could leave half a migration behind.
+        async_creator=lambda *_, **__: aiosqlite.connect(
+            dsn.path, timeout=dsn.busy_timeout, isolation_level=None
+        ),
+    )
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Whoever comes later waits here, and then finds the migration done.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(dsn: PostgresDsn) -> AsyncEngine:
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        # Building an index may take its time.
+        async_creator=lambda *_, **__: connect(dsn, command_timeout=None),
+    )
+
+
+async def _lock(connection: AsyncConnection, dsn: PostgresDsn) -> None:
+    """Keep other deployers out for as long as the connection lives.
+
+    Polled: whoever waited for the lock would do so in a transaction, and an index that is built
+    concurrently by its holder waits for the end of all transactions.
+    """
+    query = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_ADVISORY_LOCK)
+    async with asyncio.timeout(_PATIENCE):
+        while not await connection.scalar(query):
+            await connection.rollback()
+            await asyncio.sleep(_POLL)
+    await connection.rollback()
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def is_ours(item: Any, name: str | None, kind: str, *_: object) -> bool:
+    """Whether Alembic shall compare it: the database may hold tables of others."""
+    table = name if kind == "table" else getattr(getattr(item, "table", None), "name", None)
+    return table in metadata.tables
+
+
+def _context(connection: Connection) -> MigrationContext:
+    options = {"version_table": VERSION_TABLE, "include_object": is_ours, "compare_type": True}
+    return MigrationContext.configure(connection, opts=options)
+
+
+def _current(connection: Connection) -> str | None:
+    return _context(connection).get_current_revision()
+
+
+def _differences(connection: Connection) -> list[str]:
+    differences = compare_metadata(_context(connection), metadata)
+    return [*map(_described, _flat(differences)), *_predicate_differences(connection)]
+
+
+def _flat(differences: Any) -> Iterator[tuple[Any, ...]]:
+    for difference in differences:
+        if isinstance(difference, list):
+            yield from difference
+        else:
+            yield difference
+
+
+def _described(difference: tuple[Any, ...]) -> str:
+    names = (part if isinstance(part, str) else getattr(part, "name", None) for part in difference)
+    return " ".join(name for name in names if name)
+
+
+def _predicate_differences(connection: Connection) -> Iterator[str]:
+    """Partial indexes over other rows than they should be, which Alembic does not see."""
+    option = f"{connection.dialect.name}_where"
+    for table in metadata.sorted_tables:
+        live = {index["name"]: index for index in inspect(connection).get_indexes(table.name)}
+        for index in table.indexes:
+            expected = index.dialect_kwargs.get(option)
+            options = live.get(index.name, {}).get("dialect_options", {})
+            if _predicate(options.get(option)) != _predicate(expected):
+                yield f"modify_index {index.name} where"
+
+
+def _predicate(condition: Any) -> str:
+    # Postgres gives it back with parentheses and casts of its own.
+    return re.sub(r"::\w+|[()\s]", "", "" if condition is None else str(condition)).lower()

@@ -1,0 +1,137 @@
+"""The port, spoken in SQL: each method is one transaction run on a ``Database``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.storage.records import (
+    ActivityClaim,
+    ActivityCompletion,
+    ActivityTasks,
+    EventRecord,
+    Leases,
+    LogRecord,
+    Message,
+    NewRun,
+    PendingTask,
+    RunFilter,
+    RunRecord,
+    SendOutcome,
+    StartOutcome,
+    Transition,
+    WorkflowClaim,
+    WorkflowTasks,
+    WriteOutcome,
+)
+from loom.storage.repository import Repository
+from loom.storage.sql import claims, writes
+from loom.storage.sql import leases as lease_keeping
+from loom.storage.sql import runs as run_keeping
+from loom.storage.sql.transactions import Database
+
+
+class SqlRepository(Repository):
+    """A repository in a SQL database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = database.statements
+
+    # --- turns of runs ---------------------------------------------------------------------------
+
+    async def claim_workflow_tasks(self, claim: WorkflowClaim) -> WorkflowTasks:
+        if claim.limit < 1:
+            return WorkflowTasks(())
+        if claim.run_key is not None:
+            one = claims.claim_one_run(self._statements, claim)
+            return WorkflowTasks(await self._database.write(one))
+        if not claim.definitions:
+            return WorkflowTasks(())
+        outlook = await self._database.read(claims.look_for_runs(self._statements, claim))
+        if not outlook.has_due:
+            return WorkflowTasks((), outlook.next_due_at(0, claim.limit))
+        tasks = await self._database.write(claims.claim_runs(self._statements, claim))
+        return WorkflowTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
+
+    async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
+        if not transitions:
+            return ()
+        return await self._database.write(writes.write_transitions(self._statements, transitions))
+
+    # --- attempts of activities ------------------------------------------------------------------
+
+    async def claim_activity_tasks(self, claim: ActivityClaim) -> ActivityTasks:
+        if claim.limit < 1 or not claim.names:
+            return ActivityTasks(())
+        outlook = await self._database.read(claims.look_for_tasks(self._statements, claim))
+        if not outlook.has_due:
+            return ActivityTasks((), outlook.next_due_at(0, claim.limit))
+        tasks = await self._database.write(claims.claim_tasks(self._statements, claim))
+        return ActivityTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
+
+    async def complete_activity_tasks(
+        self, completions: Sequence[ActivityCompletion]
+    ) -> Sequence[WriteOutcome]:
+        if not completions:
+            return ()
+        transaction = writes.complete_activity_tasks(self._statements, completions)
+        return await self._database.write(transaction)
+
+    # --- leases ----------------------------------------------------------------------------------
+
+    async def current_time(self) -> Micros:
+        return await self._database.current_time()
+
+    async def extend_leases(self, leases: Leases, owner: WorkerId, expires_at: Micros) -> Leases:
+        if not leases:
+            return leases
+        transaction = lease_keeping.extend_leases(self._statements, leases, owner, expires_at)
+        return await self._database.write(transaction)
+
+    async def release_leases(self, leases: Leases, now: Micros) -> None:
+        if leases:
+            await self._database.write(lease_keeping.release_leases(self._statements, leases, now))
+
+    # --- runs, as their starters and observers see them ------------------------------------------
+
+    async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
+        if not runs:
+            return ()
+        return await self._database.write(run_keeping.start_runs(self._statements, runs))
+
+    async def send_messages(
+        self, messages: Sequence[Message], now: Micros
+    ) -> Sequence[SendOutcome]:
+        if not messages:
+            return ()
+        return await self._database.write(writes.send_messages(self._statements, messages, now))
+
+    async def find_run(
+        self, workflow_id: WorkflowId, run_id: RunId | None = None
+    ) -> RunRecord | None:
+        transaction = run_keeping.find_run(self._statements, workflow_id, run_id)
+        return await self._database.read(transaction)
+
+    async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
+        return await self._database.read(run_keeping.list_runs(self._statements, where))
+
+    async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
+        return await self._database.read(run_keeping.list_tasks(self._statements, run_key))
+
+    async def delete_runs(self, run_keys: Sequence[RunKey]) -> int:
+        if not run_keys:
+            return 0
+        return await self._database.write(run_keeping.delete_runs(self._statements, run_keys))
+
+    async def read_history(
+        self, run_key: RunKey, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[EventRecord]:
+        transaction = run_keeping.read_history(self._statements, run_key, after, limit)
+        return await self._database.read(transaction)
+
+    async def read_logs(
+        self, run_key: RunKey, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[LogRecord]:
+        transaction = run_keeping.read_logs(self._statements, run_key, after, limit)
+        return await self._database.read(transaction)

@@ -1,0 +1,227 @@
+"""Rows as Python objects: those of the port, and those that a transaction changes and saves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from loom.errors import StoreError
+from loom.history.status import RunStatus
+from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.storage.records import Arrival, Effects, EventRecord, InboxRecord, NewRun, RunRecord
+
+type Row = Sequence[Any]
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run's row while its transaction holds it; the fields are the table's columns."""
+
+    run_key: RunKey
+    workflow_id: WorkflowId
+    run_id: RunId
+    name: str
+    version: str
+    queue: str
+    status: RunStatus
+    sequence: int
+    created_at: Micros
+    updated_at: Micros
+    closed_at: Micros | None
+    wake_at: Micros | None
+    blocked_reason: str | None
+    lease_owner: WorkerId | None
+    lease_expires_at: Micros | None
+    lease_token: int
+    due_at: Micros | None
+    inbox_count: int
+    inbox_consumed: int
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_at is None
+
+    @property
+    def has_messages(self) -> bool:
+        return self.inbox_count > self.inbox_consumed
+
+    def record(self) -> RunRecord:
+        """The run as the port shows it."""
+        return RunRecord(
+            run_key=self.run_key,
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            name=self.name,
+            version=self.version,
+            queue=self.queue,
+            status=self.status,
+            sequence=self.sequence,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            closed_at=self.closed_at,
+            wake_at=self.wake_at,
+            blocked_reason=self.blocked_reason,
+            lease_owner=self.lease_owner,
+            lease_expires_at=self.lease_expires_at,
+        )
+
+    # --- one turn --------------------------------------------------------------------------------
+
+    def apply(self, effects: Effects, owner: WorkerId, consumed_through: int = 0) -> None:
+        """Take a turn, as far as the row tells of it."""
+        for event in effects.events:
+            self.sequence += 1
+            if event.sequence != self.sequence:
+                raise StoreError(f"the events of run {self.run_id} do not follow its history")
+        self.inbox_consumed = max(self.inbox_consumed, consumed_through)
+        self.status = effects.status
+        self.updated_at = effects.recorded_at
+        self.wake_at = effects.wake_at
+        self.blocked_reason = effects.blocked_reason
+        if not effects.status.is_open:
+            self._close(effects.recorded_at)
+        elif effects.lease_expires_at is not None:
+            self._keep(owner, effects.lease_expires_at, effects.recorded_at)
+        else:
+            self.release(effects.recorded_at)
+
+    def _keep(self, owner: WorkerId, expires_at: Micros, now: Micros) -> None:
+        self.lease_owner, self.lease_expires_at = owner, expires_at
+        if self.has_messages:
+            self.due_at = now
+        elif self.due_at is None or not now < self.due_at <= expires_at:
+            # An end of lease that is still to come may stay: it is only looked at too early, and
+            # a turn that leaves due_at alone costs Postgres no new entries in any index.
+            self.due_at = expires_at
+
+    def _close(self, now: Micros) -> None:
+        self.closed_at = now
+        self.lease_owner = self.lease_expires_at = self.due_at = None
+        self.inbox_consumed = self.inbox_count
+
+    # --- messages and leases ---------------------------------------------------------------------
+
+    def receive(self, now: Micros) -> int:
+        """Count a message in; returns its position."""
+        self.inbox_count += 1
+        # The holder of a lease is given messages by its own claims, while others wait it out.
+        if self.lease_owner is not None or self._heeds_messages:
+            self.due_at = now if self.due_at is None else min(self.due_at, now)
+        return self.inbox_count
+
+    def lease(self, owner: WorkerId, expires_at: Micros) -> None:
+        """Claim it. Who holds it already keeps its token."""
+        if self.lease_owner != owner:
+            self.lease_token += 1
+        self.lease_owner, self.lease_expires_at = owner, expires_at
+        self.due_at = expires_at
+
+    def release(self, now: Micros) -> None:
+        """Give it back."""
+        self.lease_owner = self.lease_expires_at = None
+        self.due_at = now if self.has_messages and self._heeds_messages else self.wake_at
+
+    @property
+    def _heeds_messages(self) -> bool:
+        # What a blocked run could not get past waits in its inbox, and would make it due forever.
+        return self.status is not RunStatus.BLOCKED
+
+
+def born(new: NewRun) -> RunState:
+    """A run without a key, before its first turn."""
+    now = new.effects.recorded_at
+    return RunState(
+        run_key=0,
+        workflow_id=new.workflow_id,
+        run_id=new.run_id,
+        name=new.name,
+        version=new.version,
+        queue=new.queue,
+        status=new.effects.status,
+        sequence=0,
+        created_at=now,
+        updated_at=now,
+        closed_at=None,
+        wake_at=None,
+        blocked_reason=None,
+        lease_owner=None,
+        lease_expires_at=None,
+        lease_token=0 if new.owner is None else 1,
+        due_at=None,
+        inbox_count=0,
+        inbox_consumed=0,
+    )
+
+
+def run_state(row: Row) -> RunState:
+    return RunState(*_with_status(row))
+
+
+@dataclass(slots=True)
+class TaskState:
+    """An activity task's row while its transaction holds it."""
+
+    run_key: RunKey
+    activity_id: int
+    lease_token: int
+    lease_owner: WorkerId | None
+    lease_expires_at: Micros | None
+    attempt: int
+    failures: int
+    available_at: Micros
+    due_at: Micros
+    last_failure: bytes | None
+
+    def lease(self, owner: WorkerId, expires_at: Micros) -> None:
+        """Claim it for one more attempt."""
+        self.lease_token += 1
+        self.attempt += 1
+        self.extend(owner, expires_at)
+
+    def extend(self, owner: WorkerId, expires_at: Micros) -> None:
+        self.lease_owner = owner
+        self.lease_expires_at = self.due_at = expires_at
+
+    def free(self, available_at: Micros) -> None:
+        """End the attempt; another may follow."""
+        self.lease_owner = self.lease_expires_at = None
+        self.available_at = self.due_at = available_at
+
+    def parameters(self) -> dict[str, Any]:
+        """What saving it takes."""
+        return {
+            "key": self.run_key,
+            "id": self.activity_id,
+            "lease_token": self.lease_token,
+            "lease_owner": self.lease_owner,
+            "lease_expires_at": self.lease_expires_at,
+            "attempt": self.attempt,
+            "failures": self.failures,
+            "available_at": self.available_at,
+            "due_at": self.due_at,
+            "last_failure": self.last_failure,
+        }
+
+
+def run_record(row: Row) -> RunRecord:
+    return RunRecord(*_with_status(row))
+
+
+def _with_status(row: Row) -> list[Any]:
+    values = list(row)
+    values[_STATUS] = RunStatus(values[_STATUS])
+    return values
+
+
+_STATUS: Final = [column.name for column in fields(RunRecord)].index("status")
+
+
+def event_record(row: Row) -> EventRecord:
+    return EventRecord(*row)
+
+
+def inbox_record(row: Row) -> InboxRecord:
+    """From a row that begins with the run's key."""
+    _, position, message_id, *arrival = row
+    return InboxRecord(position, message_id, Arrival(*arrival))

@@ -1,0 +1,309 @@
+"""The store in a SQLite file, through aiosqlite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+
+from loom.errors import ConfigurationError, StoreError
+from loom.identifiers import Micros
+from loom.storage.notifier import InProcessNotifier
+from loom.storage.repository import LeaseRepository
+from loom.storage.sql.dialects import SqliteDialect
+from loom.storage.sql.dsn import SqliteDsn, parse_dsn
+from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, primary_code, store_error
+from loom.storage.sql.repository import SqlRepository
+from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
+from loom.storage.store import Store
+
+_OLDEST: Final = (3, 38, 0)  # the first that always has the JSON functions
+
+
+class SqliteConnection:
+    """One connection with a thread of its own, on which whole functions run.
+
+    It is opened when first used, and again after it broke. aiosqlite would cross threads for every
+    statement; a transaction that goes over as one function crosses once, and the thread's queue
+    keeps transactions apart, whatever becomes of their callers.
+    """
+
+    def __init__(self, dsn: SqliteDsn, connect: Callable[[SqliteDsn], sqlite3.Connection]) -> None:
+        self._dsn = dsn
+        self._connect = connect
+        self._opening: asyncio.Task[aiosqlite.Connection] | None = None
+        self._is_closed = False
+
+    async def run[T](self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """The result of a function that is given the connection, on its thread."""
+        if self._is_closed:
+            raise StoreError(f"{self._dsn} has been closed")
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.create_task(self._open())
+        try:
+            # Shared by all who wait for it, so that none of them can cancel it.
+            connection = await asyncio.shield(opening)
+            # Private, but the only way to the thread; nothing else here depends on it.
+            execute: Any = connection._execute
+            result: T = await execute(function, connection._conn)
+        except DRIVER_ERRORS as error:
+            if self._opening is opening and _is_broken(opening, error):
+                self._opening = None
+                await _close(opening)
+            raise store_error(error, str(self._dsn)) from error
+        return result
+
+    async def _open(self) -> aiosqlite.Connection:
+        connection = aiosqlite.Connection(partial(self._connect, self._dsn), iter_chunk_size=64)
+        # A store that nobody closed must not keep the process from ending.
+        connection._thread.daemon = True
+        return await connection
+
+    async def close(self) -> None:
+        """Let what is queued run, and close. Closing twice is fine."""
+        self._is_closed = True
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            await _close(opening)
+
+
+async def _close(opening: asyncio.Task[aiosqlite.Connection]) -> None:
+    with suppress(*DRIVER_ERRORS):
+        connection = await opening
+        await connection.close()
+
+
+def _is_broken(opening: asyncio.Task[aiosqlite.Connection], error: Exception) -> bool:
+    if not opening.done() or opening.cancelled() or opening.exception() is not None:
+        return True
+    return isinstance(error, sqlite3.Error) and primary_code(error) in _BREAKING
+
+
+_BREAKING: Final = (
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+)
+
+
+# --- connecting ----------------------------------------------------------------------------------
+
+
+def connect_writer(dsn: SqliteDsn) -> sqlite3.Connection:
+    """A connection for transactions that write, and the one that moves the log into the file."""
+    return _connect(dsn, "wal_autocheckpoint = 1000")
+
+
+def connect_reader(dsn: SqliteDsn) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    return _connect(dsn, "wal_autocheckpoint = 0", "query_only = ON")
+
+
+def connect_for_leases(dsn: SqliteDsn) -> sqlite3.Connection:
+    """A connection for small writes beside the others.
+
+    SQLite before 3.51.3 may damage the log when two connections move it into the file at once:
+    within a process this is left to the writer.
+    """
+    return _connect(dsn, "wal_autocheckpoint = 0")
+
+
+def _connect(dsn: SqliteDsn, *pragmas: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        dsn.path, timeout=dsn.busy_timeout, isolation_level=None, cached_statements=256
+    )
+    try:
+        _use_wal(connection, dsn)
+        # In WAL mode anything less may lose the last commits when the power goes. On macOS only a
+        # full fsync reaches the disk itself.
+        for pragma in ("synchronous = FULL", "fullfsync = ON", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection, dsn: SqliteDsn) -> None:
+    """Switch the file to write-ahead logging, for good."""
+    patience = time.monotonic() + dsn.busy_timeout
+    while True:
+        try:
+            [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            # The switch does not wait by itself for others who have just opened the file.
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            break
+    if mode != "wal":
+        raise sqlite3.OperationalError("write-ahead logging does not work on this file system")
+
+
+# --- transactions --------------------------------------------------------------------------------
+
+
+class SqliteDatabase(Database):
+    """A file, with one connection for writing and one for reading."""
+
+    statements = Statements(SqliteDialect())
+
+    def __init__(
+        self,
+        dsn: SqliteDsn,
+        writing: threading.Lock,
+        connect: Callable[[SqliteDsn], sqlite3.Connection] = connect_writer,
+    ) -> None:
+        # Writers of one process queue here; SQLite's own waiting is a sleep that others overtake.
+        self._writing = writing
+        self._writer = SqliteConnection(dsn, connect)
+        self._reader = SqliteConnection(dsn, connect_reader)
+
+    async def read[T](self, transaction: Transaction[T]) -> T:
+        return await self._reader.run(partial(_run, transaction, "BEGIN"))
+
+    async def write[T](self, transaction: Transaction[T]) -> T:
+        return await self._writer.run(partial(_write, transaction, self._writing))
+
+    async def current_time(self) -> Micros:
+        return time.time_ns() // 1_000
+
+    async def schema_version(self) -> str | None:
+        """Which migration the file has seen last."""
+        return await self._reader.run(_schema_version)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+
+def _write[T](
+    transaction: Transaction[T], writing: threading.Lock, connection: sqlite3.Connection
+) -> T:
+    with writing:
+        # A transaction that begins by reading and then wants to write fails at once when another
+        # has written in between, however long the busy timeout.
+        return _run(transaction, "BEGIN IMMEDIATE", connection)
+
+
+def _run[T](transaction: Transaction[T], begin: str, connection: sqlite3.Connection) -> T:
+    connection.execute(begin)
+    try:
+        result = _drive(transaction, connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite rolls back by itself when the disk is full.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _drive[T](transaction: Transaction[T], connection: sqlite3.Connection) -> T:
+    try:
+        request = next(transaction)
+        while True:
+            request = transaction.send(_execute(request, connection))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _execute(request: Query | Many, connection: sqlite3.Connection) -> Rows:
+    sql, arrange = request.statement.sql, request.statement.arrange
+    if isinstance(request, Query):
+        return connection.execute(sql, arrange(request.parameters)).fetchall()
+    if not request.returning:
+        connection.executemany(sql, map(arrange, request.parameters))
+        return ()
+    rows: list[Any] = []
+    for parameters in request.parameters:
+        rows += connection.execute(sql, arrange(parameters))
+    return rows
+
+
+def _schema_version(connection: sqlite3.Connection) -> str | None:
+    named = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if connection.execute(named, (VERSION_TABLE,)).fetchone() is None:
+        return None
+    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+    return None if row is None else str(row[0])
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class SqliteStore(Store):
+    """An open SQLite file."""
+
+    def __init__(self, dsn: SqliteDsn) -> None:
+        self._dsn = dsn
+        self._writing = threading.Lock()
+        self.database = SqliteDatabase(dsn, self._writing)
+        self.repository: SqlRepository = SqlRepository(self.database)
+        self.notifier: InProcessNotifier = InProcessNotifier()
+
+    @asynccontextmanager
+    async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
+        database = SqliteDatabase(self._dsn, self._writing, connect_for_leases)
+        try:
+            yield SqlRepository(database)
+        finally:
+            await database.close()
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+async def open_store(dsn: str) -> Store:
+    """Open the file that a DSN names; make it and bring its schema up to date when needed."""
+    parsed = parse_dsn(dsn)
+    if not isinstance(parsed, SqliteDsn):
+        raise ConfigurationError(f"{parsed} is not a SQLite DSN")
+    check_path(parsed)
+    store = SqliteStore(parsed)
+    try:
+        await _migrate(store.database, parsed)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+def check_path(dsn: SqliteDsn) -> None:
+    """Refuse early what SQLite would only call unable to open."""
+    path = Path(dsn.path)
+    if sqlite3.sqlite_version_info < _OLDEST:
+        wanted = ".".join(map(str, _OLDEST))
+        raise ConfigurationError(
+            f"Loom needs SQLite {wanted} or newer; this Python has {sqlite3.sqlite_version}"
+        )
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the folder of {path} does not exist: {path.absolute().parent}")
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder, not a SQLite file")
+
+
+async def _migrate(database: SqliteDatabase, dsn: SqliteDsn) -> None:
+    version = await database.schema_version()
+    if version == SCHEMA_VERSION:
+        return
+    if version is not None and version > SCHEMA_VERSION:
+        raise newer_schema(str(dsn), version)
+    # Imported here: Alembic takes longer to import than all the rest, and is hardly ever needed.
+    from loom.storage.sql import migrations
+
+    await migrations.upgrade(dsn)

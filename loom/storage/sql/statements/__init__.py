@@ -1,0 +1,25 @@
+"""Every statement that Loom sends, in SQLAlchemy Core, compiled when first used.
+
+Those that lock rows and wait do so in the order of the keys, which keeps two batches from waiting
+for each other; on SQLite the locking clauses are empty, since a writer has the database to itself.
+"""
+
+from __future__ import annotations
+
+from loom.storage.sql.dialects import SqlDialect
+from loom.storage.sql.statements.claims import ClaimStatements
+from loom.storage.sql.statements.history import HistoryStatements
+from loom.storage.sql.statements.runs import RunStatements
+from loom.storage.sql.statements.tasks import TaskStatements
+
+
+class Statements:
+    """The statements of one dialect."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        self.array = dialect.array
+        self.pairs = dialect.pair_parameters
+        self.runs = RunStatements(dialect)
+        self.claims = ClaimStatements(dialect)
+        self.tasks = TaskStatements(dialect)
+        self.history = HistoryStatements(dialect)

@@ -1,0 +1,142 @@
+"""Runs: their rows, and how they are found and listed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import Column, and_, bindparam, case, delete, func, select, union_all, update
+
+from loom.storage.sql.dialects import SqlDialect, Statement
+from loom.storage.sql.schema import events, inbox, logs, tasks, workflows
+from loom.storage.sql.statements.base import StatementSet, micros, text
+
+_run: Final = workflows.c
+
+RUN_RECORD: Final = list(workflows.columns)[:15]
+"""The columns of a ``RunRecord``, in its order."""
+
+RUN_STATE: Final = list(workflows.columns)
+"""The columns of a ``RunState``, in its order."""
+
+
+class RunStatements(StatementSet):
+    """Statements on the table of runs."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        super().__init__(dialect)
+        self._lists: dict[tuple[str, ...], Statement] = {}
+
+    @cached_property
+    def lock(self) -> Statement:
+        query = select(*RUN_STATE).where(self._any_key(workflows))
+        return self._compile(query.order_by(_run.run_key).with_for_update())
+
+    # --- finding ---------------------------------------------------------------------------------
+
+    @cached_property
+    def find_by_run_ids(self) -> Statement:
+        wanted = self.dialect.any_of(_run.run_id, "run_ids")
+        return self._compile(select(_run.workflow_id, _run.run_id, _run.run_key).where(wanted))
+
+    @cached_property
+    def find_open(self) -> Statement:
+        wanted = self.dialect.any_of(_run.workflow_id, "workflow_ids")
+        query = select(_run.workflow_id, _run.run_key).where(wanted, _run.closed_at.is_(None))
+        return self._compile(query)
+
+    @cached_property
+    def find_newest(self) -> Statement:
+        wanted = self.dialect.any_of(_run.workflow_id, "workflow_ids")
+        query = select(_run.workflow_id, func.max(_run.run_key)).where(wanted)
+        return self._compile(query.group_by(_run.workflow_id))
+
+    @cached_property
+    def find_standing(self) -> Statement:
+        """Runs that stand where new ones would: with the same run id, or open."""
+        same = select(*RUN_RECORD).where(self.dialect.any_of(_run.run_id, "run_ids"))
+        is_namesake = self.dialect.any_of(_run.workflow_id, "workflow_ids")
+        namesakes = select(*RUN_RECORD).where(is_namesake, _run.closed_at.is_(None))
+        return self._compile(union_all(same, namesakes))
+
+    @cached_property
+    def find_one(self) -> Statement:
+        query = select(*RUN_RECORD).where(_run.workflow_id == text("workflow_id"))
+        return self._compile(query.order_by(_run.run_key.desc()).limit(1))
+
+    @cached_property
+    def find_one_by_run_id(self) -> Statement:
+        same = and_(_run.run_id == text("run_id"), _run.workflow_id == text("workflow_id"))
+        return self._compile(select(*RUN_RECORD).where(same))
+
+    def list(self, filters: tuple[str, ...]) -> Statement:
+        """Newest first. ``filters`` names columns, and ``before`` the last key already seen."""
+        if filters not in self._lists:
+            self._lists[filters] = self._compile_list(filters)
+        return self._lists[filters]
+
+    def _compile_list(self, filters: tuple[str, ...]) -> Statement:
+        conditions = [
+            _run.run_key < micros(name) if name == "before" else _run[name] == text(name)
+            for name in filters
+        ]
+        query = select(*RUN_RECORD).where(*conditions).order_by(_run.run_key.desc())
+        return self._compile(query.limit(micros("limit")))
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    @cached_property
+    def insert(self) -> Statement:
+        names = [column.name for column in workflows.columns if column is not _run.run_key]
+        query = self.dialect.insert(workflows).values({name: bindparam(name) for name in names})
+        return self._compile(query.on_conflict_do_nothing().returning(_run.run_id, _run.run_key))
+
+    @cached_property
+    def save_turn(self) -> Statement:
+        """All that a turn may have changed."""
+        return self._save(
+            _run.status,
+            _run.sequence,
+            _run.updated_at,
+            _run.closed_at,
+            _run.wake_at,
+            _run.blocked_reason,
+            _run.lease_owner,
+            _run.lease_expires_at,
+            _run.due_at,
+            _run.inbox_count,
+            _run.inbox_consumed,
+        )
+
+    @cached_property
+    def save_inbox(self) -> Statement:
+        """What messages have changed."""
+        return self._save(_run.due_at, _run.inbox_count)
+
+    @cached_property
+    def save_lease(self) -> Statement:
+        """What a claim or a release has changed."""
+        return self._save(_run.lease_owner, _run.lease_expires_at, _run.lease_token, _run.due_at)
+
+    def _save(self, *columns: Column[Any]) -> Statement:
+        query = update(workflows).where(_run.run_key == micros("key"))
+        return self._compile(query.values({column: bindparam(column.name) for column in columns}))
+
+    @cached_property
+    def extend_leases(self) -> Statement:
+        # With messages waiting, the run stays due at once to its owner's own claims.
+        has_messages = _run.inbox_count > _run.inbox_consumed
+        expires_at = micros("expires_at")
+        query = update(workflows).where(self._any_key(workflows))
+        return self._compile(
+            query.values(
+                lease_expires_at=expires_at,
+                due_at=case((has_messages, _run.due_at), else_=expires_at),
+            )
+        )
+
+    @cached_property
+    def deletes(self) -> tuple[Statement, ...]:
+        """Everything that belongs to runs, and the runs themselves."""
+        tables = (events, tasks, inbox, logs, workflows)
+        return tuple(self._compile(delete(t).where(self._any_key(t))) for t in tables)

@@ -1,0 +1,64 @@
+"""Transactions told without I/O: generators that yield statements and are sent rows.
+
+The same generator serves both databases. How it is driven is the business of a ``Database``: in
+one hop on SQLite's thread, or with an await for each statement on Postgres.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loom.identifiers import Micros
+from loom.storage.sql.dialects import Parameters, Statement
+from loom.storage.sql.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One statement to be run once; its rows come back."""
+
+    statement: Statement
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """One statement to be run for each of these; no rows come back."""
+
+    statement: Statement
+    parameters: Sequence[Parameters]
+    returning: bool = False
+    """Whether the rows of all of them do come back, one after the other."""
+
+
+type Rows = Sequence[Sequence[Any]]
+
+type Transaction[T] = Generator[Query | Many, Rows, T]
+
+
+class Database(ABC):
+    """An open database, on which transactions are run."""
+
+    statements: Statements
+
+    @abstractmethod
+    async def read[T](self, transaction: Transaction[T]) -> T:
+        """Run a transaction that only reads."""
+
+    @abstractmethod
+    async def write[T](self, transaction: Transaction[T]) -> T:
+        """Run a transaction that writes, and commit it.
+
+        A caller that is cancelled leaves it either committed or rolled back.
+        """
+
+    @abstractmethod
+    async def current_time(self) -> Micros:
+        """The database's clock."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let running transactions end, then give back every connection."""
