@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Token
 from importlib.metadata import entry_points
 from types import TracebackType
@@ -78,11 +79,20 @@ class Loom:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._starter_token is not None:
-            CURRENT_STARTER.reset(self._starter_token)
-        opened, self._opened = self._open_parts(), None
+        opened = self._open_parts()
+        self._forget_starter()
+        for worker in tuple(self._workers):
+            await worker.close()
+        self._opened = None
         await opened.starts.drain()
         await opened.store.close()
+
+    def _forget_starter(self) -> None:
+        token, self._starter_token = self._starter_token, None
+        # Left in another task than it was entered, as fixtures are, there is nothing to undo here.
+        if token is not None:
+            with suppress(ValueError):
+                CURRENT_STARTER.reset(token)
 
     def worker(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from loom.authoring.names import name_problem
 from loom.errors import (
+    HistoryError,
     PayloadError,
     WorkflowCancelledError,
     WorkflowClosedError,
@@ -50,6 +51,7 @@ from loom.runner.transitions import (
 from loom.storage.notifier import MESSAGES, run_topic
 from loom.storage.records import (
     EventRecord,
+    InboxRecord,
     Leases,
     Message,
     PendingTask,
@@ -252,7 +254,7 @@ class Client(RunAccess):
 
     def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
         for message in task.messages:
-            event = message_event(message)
+            event = _readable_event(message)
             if isinstance(event, WorkflowTerminated):
                 effects = terminated_effects(
                     event.reason,
@@ -284,6 +286,13 @@ class Client(RunAccess):
                 f"Workflow {workflow_id!r} has ended, so it takes no more messages."
             )
         self._notifier.publish([MESSAGES])
+
+
+def _readable_event(message: InboxRecord) -> Event | None:
+    try:
+        return message_event(message)
+    except HistoryError:
+        return None
 
 
 def check_id(what: str, value: object) -> str:

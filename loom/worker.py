@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from loom.authoring.registry import Registry
+from loom.errors import ConfigurationError
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import MICROS_PER_SECOND, RunId, new_id
 from loom.runner.activity_tasks import ActivityTasks
@@ -23,8 +25,13 @@ from loom.storage.notifier import MESSAGES, activity_topic, workflow_topic
 from loom.storage.records import Leases
 from loom.storage.store import Store
 
-_LONG_POLL = 5.0
+_log = logging.getLogger("loom.worker")
+
+_LONG_POLL: Final = 5.0
 """Seconds between two looks of an idle worker that is told of everything anyway."""
+
+_PATIENCE: Final = 5.0
+"""Seconds that handing back may take beyond the grace that activities are given."""
 
 
 class Worker:
@@ -58,6 +65,7 @@ class Worker:
         self._unsubscribe: list[Callable[[], None]] = []
         self._loop_tasks: list[asyncio.Task[None]] = []
         self._started = False
+        self._closing: asyncio.Task[None] | None = None
         held = HeldLeases()
         self._activities = ActivityTasks(
             repository=store.repository,
@@ -139,6 +147,10 @@ class Worker:
         self._stop_asked.set()
 
     async def __aenter__(self) -> Self:
+        if self._started:
+            raise ConfigurationError(
+                "This worker has worked already; make another with app.worker."
+            )
         self._leases.start()
         notifier = self._store.notifier
         for topic, loop in (
@@ -159,19 +171,39 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop, and hand everything back. Closing twice is fine: both wait for the same end."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="loom-worker-close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._stop_asked.set()
         self._on_stopped(self)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._workflow_loop.stop()
         self._activity_loop.stop()
-        await asyncio.gather(*self._loop_tasks)
-        stopped = await self._activities.close(self._options.shutdown_grace / MICROS_PER_SECOND)
-        await self._workflows.close(stopped)
-        await self._activities.drain()
+        grace = self._options.shutdown_grace / MICROS_PER_SECOND
+        try:
+            async with asyncio.timeout(3 * grace + _PATIENCE):
+                await self._hand_back(grace)
+        except TimeoutError:
+            _log.warning("the database does not answer: what was held here runs out by itself")
+            self._workflows.abandon()
+            self._activities.abandon()
         await self._leases.stop()
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
+
+    async def _hand_back(self, grace: float) -> None:
+        await asyncio.gather(*self._loop_tasks)
+        stopped = await self._activities.close(grace)
+        await self._workflows.close(stopped)
+        # Outcomes whose runs have been given back meanwhile, and which go through the store.
+        await self._activities.finish(grace)
 
     def _connect_parts(self) -> None:
         self._activities.on_room = self._activity_loop.wake

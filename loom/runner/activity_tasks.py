@@ -169,6 +169,9 @@ class ActivityTasks:
         self._slots.free(attempt.name)
         if not task.cancelled() and task.exception() is not None:
             _log.error("activity %s: internal error", attempt.name, exc_info=task.exception())
+            # Its lease runs out, and it is tried again, until it counts as lost.
+            self.drop(attempt)
+            self.on_gone(attempt)
 
     def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
         self._running.add(attempt)
@@ -233,6 +236,7 @@ class ActivityTasks:
             if (attempt.run_key, attempt.activity_id, attempt.token) in gone:
                 _log.warning("activity %s: lease lost, attempt stopped", attempt.name)
                 self.give_up(attempt)
+                self.on_gone(attempt)
 
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
         now = self._clock.now()
@@ -259,15 +263,27 @@ class ActivityTasks:
         """
         self._closed = True
         await self._wait_until_idle(grace)
-        stopped = [attempt for attempt in self._running if not attempt.given_up]
-        for attempt in stopped:
-            self.give_up(attempt)
-        tasks = [attempt.task for attempt in self._running if attempt.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
+        stopped = self._give_all_up()
+        await self._wait_until_idle(grace)
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         return [TaskLease(a.run_key, a.activity_id, a.token) for a in stopped]
+
+    async def finish(self, grace: float) -> None:
+        """After ``close``: let the outcomes that are still being written be written."""
+        await self._wait_until_idle(grace)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave everything as it is; what was held runs out by itself."""
+        self._closed = True
+        self._give_all_up()
+
+    def _give_all_up(self) -> list[Attempt]:
+        stopped = [attempt for attempt in self._running if not attempt.given_up]
+        for attempt in stopped:
+            self.give_up(attempt)
+        return stopped
 
     async def _wait_until_idle(self, seconds: float) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -277,7 +293,3 @@ class ActivityTasks:
             if left <= 0:
                 return
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-
-    async def drain(self) -> None:
-        """Wait until every outcome that was reported is written."""
-        await self._writer.drain()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from loom.authoring.activity import CURRENT_ACTIVITY, ActivityDefinition, ActivityInfo
-from loom.errors import LoomError, PayloadError
+from loom.errors import LoomError
 from loom.history.events import ActivityCompleted, ActivityFailed
 from loom.history.failures import Failure, FailureKind, failure_from
 from loom.history.payloads import PayloadConverter
@@ -65,7 +65,7 @@ async def run_attempt(
     """
     try:
         arguments = converter.decode(attempt.payload, definition.arguments_type)
-    except PayloadError as error:
+    except LoomError as error:
         return ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
     timeout = definition.timeout
     scope = asyncio.timeout(timeout.total_seconds() if timeout else None)
@@ -79,7 +79,10 @@ async def run_attempt(
     except Exception as error:
         kind = FailureKind.TIMEOUT if scope.expired() else FailureKind.ERROR
         return _failed(attempt, definition, _timed_out(error, timeout, kind), kind)
-    except SystemExit as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # `sys.exit()` and the like fail an activity, they do not end a worker.
         return _failed(attempt, definition, error)
     return _returned(attempt, definition, converter, result)
 

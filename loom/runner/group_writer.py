@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from loom.errors import StoreUnavailableError
+from loom.errors import StoreError, StoreUnavailableError
 
 MAX_BATCH: Final = 250
 """Larger batches gain nothing and make everybody in them wait."""
@@ -53,6 +53,8 @@ class GroupWriter[ItemT, OutcomeT]:
     async def _write_batch(self, batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]]) -> None:
         try:
             outcomes = await self._write([item for item, _ in batch])
+            if len(outcomes) != len(batch):
+                raise StoreError(f"{len(batch)} writes had {len(outcomes)} outcomes.")
         except StoreUnavailableError as error:
             _fail(batch, error)
         except Exception as error:

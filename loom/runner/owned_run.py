@@ -25,6 +25,8 @@ class Incoming:
     message_id: MessageId | None = None
     position: int | None = None
     attempt: Attempt | None = None
+    recorded_at: Micros | None = None
+    """When it was taken into history, if it is there already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,13 +73,17 @@ class OwnedRun:
     def receive(self, messages: Sequence[InboxRecord]) -> bool:
         """Take in messages that were not seen before; whether there were any.
 
-        Raises ``HistoryError`` for one that cannot be read.
+        One that cannot be read poisons the run, which nothing but its termination gets past.
         """
         new = [message for message in messages if message.position > self.inbox_seen]
         for message in new:
-            event = message_event(message)
             self.inbox_seen = message.position
-            self.arrivals.append(Incoming(event, message.message_id, message.position))
+            try:
+                event = message_event(message)
+            except HistoryError as error:
+                self.poison = self.poison or error
+            else:
+                self.arrivals.append(Incoming(event, message.message_id, message.position))
         return bool(new)
 
     def has_work(self, now: Micros) -> bool:
@@ -103,5 +109,8 @@ def consumed_through(incoming: list[Incoming]) -> int | None:
 
 
 def stamped(incoming: list[Incoming], at: Micros) -> list[Stamped]:
-    """Arrivals with the moment at which they are taken."""
-    return [Stamped(i.event, at, i.message_id) for i in incoming]
+    """Arrivals with the moment at which they are taken, or were."""
+    return [
+        Stamped(i.event, at if i.recorded_at is None else i.recorded_at, i.message_id)
+        for i in incoming
+    ]

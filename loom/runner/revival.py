@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.instance import WorkflowInstance
@@ -13,6 +14,8 @@ from loom.identifiers import RunId, WorkflowId
 from loom.runner.transitions import stamped_event
 from loom.storage.records import RunRecord
 from loom.storage.repository import HistoryRepository
+
+_PAGE: Final = 1_000
 
 
 def new_instance(
@@ -58,11 +61,29 @@ async def revive(
     return instance
 
 
+async def unstarted(run: RunRecord, repository: HistoryRepository) -> Stamped | None:
+    """What a run was started with, if it still waits for its first turn.
+
+    It has one event then, and is due though it has no timer. A first turn that was taken and left
+    no more than lines in the log may not be taken again, or they would be there twice.
+    """
+    if run.sequence != 1 or run.wake_at is None:
+        return None
+    if await repository.read_logs(run.run_key, limit=1):
+        return None
+    [(_, started)] = await read_history(run, repository)
+    return started
+
+
 async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:
     """All events of a run. Raises ``HistoryError`` when one is missing or cannot be read."""
     history: list[tuple[int, Stamped]] = []
     while len(history) < run.sequence:
-        page = await repository.read_history(run.run_key, after=len(history))
+        # No more than that: somebody else may be adding to it.
+        left = run.sequence - len(history)
+        page = await repository.read_history(
+            run.run_key, after=len(history), limit=min(left, _PAGE)
+        )
         if not page:
             break
         for record in page:

@@ -39,7 +39,7 @@ from loom.runner.instance_cache import InstanceCache
 from loom.runner.leases import HeldLeases
 from loom.runner.options import RunnerOptions
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
-from loom.runner.revival import revive
+from loom.runner.revival import new_instance, revive, unstarted
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import blocked_effects, terminated_effects
 from loom.runner.turns import Turns, moment
@@ -94,10 +94,12 @@ class WorkflowTasks:
         self._owner = owner
         self._queue = queue
         self._writer = GroupWriter(repository.write_transitions)
+        self._releases = GroupWriter(self._release_together)
         self._owned: dict[RunKey, OwnedRun] = {}
         self._owned_ids: set[RunId] = set()
         self._cache = InstanceCache(options.max_cached_runs)
         self._drives: set[asyncio.Task[None]] = set()
+        self._is_full = False
         self._started_at = clock.now()
         self.on_released: Callable[[], None] = lambda: None
         """Told when a run was given back that may be due again at once."""
@@ -113,6 +115,8 @@ class WorkflowTasks:
         if not self._registry.workflows:
             return Claimed(found=False)
         now = self._clock.now()
+        room = self._options.max_owned_runs - len(self._owned)
+        self._is_full = room <= 0
         claimed = await self._repository.claim_workflow_tasks(
             WorkflowClaim(
                 owner=self._owner,
@@ -121,11 +125,14 @@ class WorkflowTasks:
                 now=now,
                 lease_expires_at=now + self._options.lease,
                 # At least one, or messages for the runs that are owned already would not come.
-                limit=max(1, min(self._options.max_owned_runs - len(self._owned), _CLAIM_BATCH)),
+                limit=max(1, min(room, _CLAIM_BATCH)),
                 blocked_before=self._started_at,
             )
         )
         found = [self._receive(task) for task in claimed.tasks]
+        if self._is_full:
+            # The next look is when there is room, or when it is time for one.
+            return Claimed(found=False)
         return Claimed(any(found), claimed.next_due_at)
 
     def has_room(self) -> bool:
@@ -136,6 +143,10 @@ class WorkflowTasks:
 
     def adopt(self, owned: OwnedRun) -> None:
         """Own a run whose first turn is durable already."""
+        if owned.run_key in self._owned:
+            # Claimed already, for a message that came at once.
+            self._throw_away(owned)
+            return
         self._own(owned)
         if owned.has_work(self._clock.now()):
             self._kick(owned)
@@ -176,11 +187,7 @@ class WorkflowTasks:
         self._owned_ids.add(owned.run.run_id)
 
     def _take_in(self, owned: OwnedRun, task: WorkflowTask) -> bool:
-        try:
-            news = owned.receive(task.messages)
-        except HistoryError as error:
-            owned.poison = error
-            news = True
+        news = owned.receive(task.messages)
         if news:
             self._kick(owned)
         return news
@@ -239,12 +246,12 @@ class WorkflowTasks:
             self._supersede(owned, owned.next_task)
 
     async def _take_turns(self, owned: OwnedRun) -> None:
+        if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
+            await self._terminate(owned, owned.termination)
+            return
         if owned.poison is not None:
             raise owned.poison
         if owned.instance is None:
-            if owned.termination is not None:
-                await self._terminate(owned, owned.termination)
-                return
             owned.instance = await self._revive(owned)
         while owned.next_task is None and owned.has_work(self._clock.now()):
             if not await self._take_turn(owned, owned.instance):
@@ -273,15 +280,32 @@ class WorkflowTasks:
         workflow = self._registry.workflow(run.name, run.version)
         if workflow is None:
             raise LoomError(f"This worker has no {run.name!r} in version {run.version!r}.")
-        return await revive(workflow, run, self._repository, self._converter)
+        started = await unstarted(run, self._repository)
+        if started is None:
+            return await revive(workflow, run, self._repository, self._converter)
+        owned.arrivals.insert(0, Incoming(started.event, recorded_at=started.at))
+        return new_instance(
+            workflow,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            queue=run.queue,
+            converter=self._converter,
+        )
 
     async def _take_turn(self, owned: OwnedRun, instance: WorkflowInstance) -> bool:
         """Whether the run is still owned afterwards."""
-        at = moment(self._clock, instance)
         incoming = owned.take_arrivals()
+        recorded = [i.recorded_at for i in incoming if i.recorded_at is not None]
+        at = max(moment(self._clock, instance), *recorded, 0)
         timers = [Stamped(TimerFired(t), at) for t in instance.take_due_timers(at)]
         arrivals = stamped(incoming, at) + timers
-        turn = self._turns.plan(instance, arrivals, after=owned.sequence, local=tuple(owned.local))
+        turn = self._turns.plan(
+            instance,
+            arrivals,
+            after=owned.sequence,
+            local=tuple(owned.local),
+            recorded=len(recorded),
+        )
         try:
             written = await self._write(owned, turn.effects, consumed_through(incoming))
         except BaseException:
@@ -296,9 +320,17 @@ class WorkflowTasks:
         if not turn.keeps_run:
             self._forget(owned)
             self.remember(owned)
-            if owned.arrivals:
-                self.on_released()
+            self._leave_arrivals(owned)
         return turn.keeps_run
+
+    def _leave_arrivals(self, owned: OwnedRun) -> None:
+        """What came while the run was being given back. Messages are in its inbox still; of
+        outcomes only those that the turn called off can come so late."""
+        if owned.arrivals:
+            self.on_released()
+        for incoming in owned.arrivals:
+            if incoming.attempt is not None:
+                self._activities.drop(incoming.attempt)
 
     async def _write(self, owned: OwnedRun, effects: Effects, consumed: int | None) -> bool:
         transition = Transition(
@@ -323,7 +355,10 @@ class WorkflowTasks:
         if await self._write(owned, effects, None):
             self._closings.announce(owned.run.run_id, event)
             self._notifier.publish([run_topic(owned.run.run_id)])
+        for attempt in owned.local.values():
+            self._activities.give_up(attempt)
         self._forget(owned)
+        self._throw_away(owned)
 
     async def _block(self, owned: OwnedRun, error: Exception) -> None:
         """Set a run apart whose code, history or messages cannot be worked with."""
@@ -359,14 +394,19 @@ class WorkflowTasks:
         owned.in_turn, owned.arrivals = [], []
 
     async def _release(self, owned: OwnedRun) -> None:
-        leases = Leases((RunLease(owned.run_key, owned.token),), tuple(owned.unstarted))
-        try:
-            await self._repository.release_leases(leases, self._clock.now())
-        except LoomError as error:
-            _log.warning(
-                "workflow %s: its lease runs out by itself: %s", owned.run.workflow_id, error
-            )
+        run = RunLease(owned.run_key, owned.token)
+        await self._releases.submit(Leases((run,), tuple(owned.unstarted)))
         self.on_released()
+
+    async def _release_together(self, batch: Sequence[Leases]) -> list[None]:
+        """Never fails: a lease that cannot be given back runs out by itself."""
+        runs = tuple(lease for leases in batch for lease in leases.runs)
+        tasks = tuple(lease for leases in batch for lease in leases.tasks)
+        try:
+            await self._repository.release_leases(Leases(runs, tasks), self._clock.now())
+        except LoomError as error:
+            _log.warning("leases could not be given back, they run out by themselves: %s", error)
+        return [None] * len(batch)
 
     def _supersede(self, owned: OwnedRun, task: WorkflowTask) -> None:
         """End an ownership that a newer claim has replaced, and begin that one."""
@@ -383,6 +423,9 @@ class WorkflowTasks:
             del self._owned[owned.run_key]
             self._owned_ids.discard(owned.run.run_id)
             self._held.drop_run(owned.run_key)
+            if self._is_full and self.has_room():
+                self._is_full = False
+                self.on_released()
 
     def _throw_away(self, owned: OwnedRun) -> None:
         if owned.instance is not None:
@@ -396,12 +439,17 @@ class WorkflowTasks:
         while self._drives:
             await asyncio.wait(tuple(self._drives))
         runs = [RunLease(owned.run_key, owned.token) for owned in self._owned.values()]
-        leases = Leases(tuple(runs), tuple(stopped))
-        try:
-            if leases:
-                await self._repository.release_leases(leases, self._clock.now())
-        except LoomError as error:
-            _log.warning("leases could not be given back, they run out by themselves: %s", error)
+        # Before anything is awaited: their alarms must not begin new turns.
+        self._forget_all()
+        await self._releases.submit(Leases(tuple(runs), tuple(stopped)))
+
+    def abandon(self) -> None:
+        """Leave everything as it is; what was held runs out by itself."""
+        for drive in self._drives:
+            drive.cancel()
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         for owned in tuple(self._owned.values()):
             self._forget(owned)
             self._throw_away(owned)
