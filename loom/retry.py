@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -44,7 +45,7 @@ class RetryPolicy:
                 self.maximum_attempts is None or self.maximum_attempts >= 1
             ),
             "initial_interval must not be negative": self.initial_interval >= timedelta(0),
-            "backoff must be at least 1": self.backoff >= 1,
+            "backoff must be at least 1": 1 <= self.backoff < math.inf,
             "maximum_interval must not be below initial_interval": (
                 self.maximum_interval >= self.initial_interval
             ),
@@ -73,11 +74,12 @@ class RetryPolicy:
         ``fraction``, from 0 to 1, is the caller's random number: it decides where in the jittered
         part the wait ends.
         """
-        # The exponent is bounded so that a policy without a limit of attempts cannot overflow.
-        growth = self.backoff ** min(failures - 1, 100)
-        seconds = min(
-            self.initial_interval.total_seconds() * growth, self.maximum_interval.total_seconds()
-        )
+        initial = self.initial_interval.total_seconds()
+        try:
+            grown = initial * float(self.backoff) ** (failures - 1)
+        except OverflowError:
+            grown = math.inf if initial else 0
+        seconds = min(grown, self.maximum_interval.total_seconds())
         return timedelta(seconds=seconds * (1 - self.jitter * fraction))
 
 

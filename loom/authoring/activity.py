@@ -145,9 +145,14 @@ def activity(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not inspect.isfunction(function):
+            raise DefinitionError(
+                f"@activity was put on {function!r}, which is not a function. Options are given by "
+                'name, as in @activity(name="...").'
+            )
         definition = ActivityDefinition(
             function,
-            name=check_name("activity", name or getattr(function, "__name__", "")),
+            name=check_name("activity", function.__name__ if name is None else name),
             retry=_retry_policy(retry, retry_count),
             timeout=_timeout(timeout_seconds),
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, get_args, get_origin, overload
+from typing import Any, Final, ForwardRef, TypeVar, get_args, get_origin, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name, type_hints
@@ -22,6 +22,7 @@ class CompiledWorkflow:
     Attributes:
         cls: the class.
         name, version: under which its runs are stored.
+        input_type: what ``ctx.input`` is.
         steps: its step methods by name, in order of definition; empty when it has a ``run``.
     """
 
@@ -29,16 +30,13 @@ class CompiledWorkflow:
         self.cls = cls
         self.name = check_name("workflow", name)
         self.version = check_name("version", version)
+        self.input_type, self._state_type = _type_arguments(cls)
         self.steps = _steps(cls)
         self._check()
 
     @cached_property
-    def input_type(self) -> Any:
-        return _type_arguments(self.cls)[0]
-
-    @cached_property
     def state_schema(self) -> StateSchema:
-        return StateSchema(_type_arguments(self.cls)[1])
+        return StateSchema(self._state_type)
 
     @cached_property
     def result_type(self) -> Any:
@@ -114,9 +112,11 @@ def workflow(cls: type | None = None, /, *, name: str | None = None, version: st
     def decorate(cls: type) -> type:
         if not isinstance(cls, type) or not issubclass(cls, Workflow):
             raise DefinitionError(
-                f"@workflow was put on {cls!r}, which does not derive from loom.Workflow."
+                f"@workflow was put on {cls!r}, which does not derive from loom.Workflow. Options "
+                'are given by name, as in @workflow(name="...").'
             )
-        setattr(cls, _ATTRIBUTE, CompiledWorkflow(cls, name or cls.__name__, version))
+        stored_name = cls.__name__ if name is None else name
+        setattr(cls, _ATTRIBUTE, CompiledWorkflow(cls, stored_name, version))
         return cls
 
     return decorate if cls is None else decorate(cls)
@@ -137,30 +137,56 @@ def compiled_workflow(cls: object) -> CompiledWorkflow:
 
 def _steps(cls: type) -> dict[str, Callable[..., Any]]:
     """Step methods by step name; a subclass's override keeps the place of what it overrides."""
+    names: dict[str, str] = {}
     methods: dict[str, Callable[..., Any]] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in base.__dict__.items():
-            if attribute in methods or isinstance(
-                getattr(value, STEP_ATTRIBUTE, None), StepOptions
-            ):
+            options = getattr(value, STEP_ATTRIBUTE, None)
+            if isinstance(options, StepOptions):
+                names[attribute] = options.name
+            if attribute in names:
                 methods[attribute] = value
     steps: dict[str, Callable[..., Any]] = {}
-    for attribute, method in methods.items():
-        options = getattr(method, STEP_ATTRIBUTE, None)
-        name = options.name if options else attribute
+    for attribute, name in names.items():
         if name in steps:
             raise DefinitionError(f"{cls.__qualname__} has two steps named {name!r}.")
-        steps[name] = method
+        steps[name] = methods[attribute]
     return steps
 
 
 def _type_arguments(cls: type) -> tuple[Any, Any]:
     """What ``Workflow[InputT, StateT]`` was given, wherever in the class's ancestry."""
-    for base in cls.__mro__:
-        for generic in getattr(base, "__orig_bases__", ()):
-            origin = get_origin(generic)
-            if isinstance(origin, type) and issubclass(origin, Workflow):
-                arguments = get_args(generic)
-                if len(arguments) == 2 and not any(hasattr(a, "__bound__") for a in arguments):
-                    return arguments[0], arguments[1]
-    return Any, Any
+    found = _arguments_of(cls, {}) or (Any, Any)
+    if any(isinstance(argument, ForwardRef) for argument in found):
+        raise DefinitionError(
+            f"{cls.__qualname__}: give Workflow[...] the types themselves, not their names as text."
+        )
+    return found[0], found[1]
+
+
+def _arguments_of(cls: type, given: Mapping[Any, Any]) -> tuple[Any, ...] | None:
+    """The arguments of ``Workflow`` as a base of ``cls``, whose own type parameters are ``given``.
+
+    A parameter that nobody gave a type is ``Any``.
+    """
+    for base in cls.__dict__.get("__orig_bases__", cls.__bases__):
+        origin = get_origin(base) or base
+        if not issubclass(origin, Workflow):
+            continue
+        arguments = tuple(_filled(argument, given) for argument in get_args(base))
+        if origin is Workflow:
+            return arguments
+        parameters = origin.__dict__.get("__type_params__") or origin.__dict__["__parameters__"]
+        found = _arguments_of(origin, dict(zip(parameters, arguments, strict=False)))
+        if found:
+            return found
+    return None
+
+
+def _filled(argument: Any, given: Mapping[Any, Any]) -> Any:
+    if isinstance(argument, TypeVar):
+        return given.get(argument, Any)
+    parameters = getattr(argument, "__parameters__", ())
+    if parameters:
+        return argument[tuple(given.get(parameter, Any) for parameter in parameters)]
+    return argument

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Protocol, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name
-from loom.errors import ConfigurationError
+from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
 
 STEP_ATTRIBUTE: Final = "__loom_step__"
@@ -117,7 +118,12 @@ def step(method: Callable[..., Any] | None = None, /, *, name: str | None = None
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(method, STEP_ATTRIBUTE, StepOptions(name or str(getattr(method, "__name__", ""))))
+        if not inspect.isfunction(method):
+            raise DefinitionError(
+                f"@step was put on {method!r}, which is not a method. Options are given by name, "
+                'as in @step(name="...").'
+            )
+        setattr(method, STEP_ATTRIBUTE, StepOptions(method.__name__ if name is None else name))
         return method
 
     return decorate if method is None else decorate(method)

@@ -32,7 +32,7 @@ class Failure:
 def failure_from(error: BaseException, kind: FailureKind = FailureKind.ERROR) -> Failure:
     """Describe an exception, its causes included. Never raises, whatever the exception does."""
     return Failure(
-        type=type_name(type(error)),
+        type=storable(type_name(type(error)), MAX_MESSAGE),
         message=storable(_text_of(error), MAX_MESSAGE),
         traceback=storable(_traceback_of(error), MAX_TRACEBACK),
         kind=kind,
