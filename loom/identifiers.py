@@ -25,6 +25,9 @@ type Micros = int
 
 MICROS_PER_SECOND: Final = 1_000_000
 
+END_OF_TIME: Final[Micros] = 253_402_300_799_999_999
+"""The last moment that a ``datetime`` can hold; whatever waits for longer waits until then."""
+
 MAX_ID_LENGTH: Final = 255
 
 

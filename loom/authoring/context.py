@@ -13,7 +13,7 @@ from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.runtime import Runtime
 from loom.authoring.state import StateSchema, WorkflowState
-from loom.identifiers import MICROS_PER_SECOND, Micros, RunId, WorkflowId
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
     from random import Random
@@ -158,4 +158,4 @@ def _to_micros(moment: datetime) -> Micros:
 def _duration(delta: timedelta | float) -> Micros:
     if isinstance(delta, timedelta):
         return delta // timedelta(microseconds=1)
-    return round(delta * MICROS_PER_SECOND)
+    return round(min(delta * MICROS_PER_SECOND, END_OF_TIME))

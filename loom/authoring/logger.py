@@ -37,4 +37,8 @@ class WorkflowLogger:
 
 
 def _format(message: object, args: tuple[object, ...]) -> str:
-    return str(message) % args if args else str(message)
+    """The line's text. Never raises: on replay nothing is formatted, so nothing would be raised."""
+    try:
+        return str(message) % args if args else str(message)
+    except Exception as error:
+        return f"<a line that could not be formatted: {type(error).__name__}: {error}>"

@@ -6,12 +6,25 @@ so that changing a list in place changes nothing, live and on replay alike.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NotRequired, TypedDict, cast, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    TypedDict,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from loom.authoring.immutable import private_copy
 from loom.authoring.runtime import Runtime
@@ -42,6 +55,8 @@ class StateSchema:
         """The declared type of a key. Raises ``PayloadError`` when there is no such key."""
         if not isinstance(key, str):
             raise PayloadError(f"A state's keys are strings, not {type(key).__name__}.")
+        if not key.isprintable():
+            raise PayloadError(f"The state's key {key!r} holds unprintable characters.")
         if self.fields is None:
             return Any
         try:
@@ -73,13 +88,18 @@ class StateSchema:
             return dict(values)
         try:
             if issubclass(self.declared, BaseModel):
-                return self.declared.model_validate(dict(values))
+                return self.declared.model_validate(dict(values), by_name=True)
             return self.declared(**values)
         except (TypeError, ValueError) as error:
             raise PayloadError(f"{self.name} is not complete: {error}") from error
 
     def take_apart(self, state: Any) -> dict[str, Any]:
-        """The inverse of ``build``."""
+        """The inverse of ``build``. Raises ``PayloadError`` for what cannot have come from it."""
+        if not isinstance(state, self.declared if self.is_model else Mapping):
+            raise PayloadError(
+                f"A function that updates the state returns {self.name} as a whole, or None after "
+                f"changing it in place; it returned {type(state).__name__}."
+            )
         if not self.is_model:
             return dict(state)
         return {name: getattr(state, name) for name in self.fields or ()}
@@ -97,7 +117,7 @@ class WorkflowState[StateT]:
         self._schema = schema
         self._runtime = runtime
         self._values = schema.defaults()
-        self._batch: dict[str, Any] | None = None
+        self._batches: dict[asyncio.Task[Any] | None, dict[str, Any]] = {}
 
     # --- reading ---
 
@@ -141,8 +161,9 @@ class WorkflowState[StateT]:
         """Set one key. Raises ``PayloadError`` when the value does not fit its declared type."""
         declared = self._schema.type_of(key)
         payload = self._runtime.converter.encode(value, declared)
-        if self._batch is not None:
-            self._batch[key] = self._runtime.converter.decode(payload, declared)
+        batch = self._batch
+        if batch is not None:
+            batch[key] = self._runtime.converter.decode(payload, declared)
             return
         recorded = self._runtime.record_state(StateSet(key, payload))
         self._values[key] = self._runtime.converter.decode(recorded.payload, declared)
@@ -158,28 +179,33 @@ class WorkflowState[StateT]:
         after = self._schema.take_apart(state if changed is None else changed)
         before = self._current()
         removed = [key for key in before if key not in after]
-        changes = {k: v for k, v in after.items() if k not in before or before[k] != v}
+        changes = {k: v for k, v in after.items() if k not in before or _differs(before[k], v)}
         for key in changes:
             self._schema.type_of(key)
-        if self._batch is not None and removed:
+        batch = self._batch
+        if batch is not None and removed:
             raise PayloadError("Keys cannot be removed from the state inside of a batch.")
-        if self._batch is not None:
-            self._batch.update(private_copy(changes))
+        if batch is not None:
+            batch.update(private_copy(changes))
         elif changes or removed:
             self._record(changes, removed)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[None]:
-        """Collect the writes of the block into one event; none of them, if the block raises."""
-        if self._batch is not None:
+        """Collect the writes of the block into one event; none of them, if the block raises.
+
+        The batch is the task's own: what other tasks write meanwhile is no part of it.
+        """
+        task = asyncio.current_task()
+        if task in self._batches:
             raise PayloadError("A batch of state changes cannot be opened inside another.")
-        self._batch = {}
+        batch = self._batches[task] = {}
         try:
             yield
-            if self._batch:
-                self._record(self._batch, [])
+            if batch:
+                self._record(batch, [])
         finally:
-            self._batch = None
+            del self._batches[task]
 
     def result(self) -> bytes:
         """The whole state as the payload that a finished workflow leaves behind."""
@@ -187,8 +213,13 @@ class WorkflowState[StateT]:
             self._schema.build(self._values), self._schema.result_type
         )
 
+    @property
+    def _batch(self) -> dict[str, Any] | None:
+        return self._batches.get(asyncio.current_task()) if self._batches else None
+
     def _current(self) -> Mapping[str, Any]:
-        return {**self._values, **self._batch} if self._batch else self._values
+        batch = self._batch
+        return {**self._values, **batch} if batch else self._values
 
     def _record(self, changes: Mapping[str, Any], removed: list[str]) -> None:
         converter, partial_type = self._runtime.converter, self._schema.partial_type
@@ -199,12 +230,36 @@ class WorkflowState[StateT]:
             self._values.pop(key, None)
 
 
+def _differs(before: Any, after: Any) -> bool:
+    # True equals 1, and yet it is another value to keep.
+    return type(before) is not type(after) or bool(before != after)
+
+
 def _fields(declared: Any) -> dict[str, Any] | None:
-    if is_typeddict(declared) or dataclasses.is_dataclass(declared):
-        return get_type_hints(declared, include_extras=False)
+    if is_typeddict(declared):
+        hints = get_type_hints(declared, include_extras=True)
+        return {name: _unqualified(hint) for name, hint in hints.items()}
+    if dataclasses.is_dataclass(declared):
+        hints = get_type_hints(declared, include_extras=True)
+        return {field.name: hints[field.name] for field in dataclasses.fields(declared)}
     if isinstance(declared, type) and issubclass(declared, BaseModel):
-        return {name: field.annotation for name, field in declared.model_fields.items()}
+        return {name: _constrained(field) for name, field in declared.model_fields.items()}
     return None
+
+
+def _unqualified(hint: Any) -> Any:
+    """Without ``Required`` and ``NotRequired``."""
+    while get_origin(hint) in _QUALIFIERS:
+        (hint,) = get_args(hint)
+    return hint
+
+
+_QUALIFIERS = {Required, NotRequired}
+
+
+def _constrained(field: FieldInfo) -> Any:
+    """A model field's type with its constraints, such as ``gt=0``."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def _partial(declared: Any, fields: Mapping[str, Any] | None) -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from loom.authoring.activity import ActivityDefinition
@@ -62,7 +62,7 @@ from loom.history.events import (
 from loom.history.failures import MAX_MESSAGE, Failure, FailureKind, failure_from, storable
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
-from loom.identifiers import Micros, RunId, WorkflowId
+from loom.identifiers import END_OF_TIME, Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
     from random import Random
@@ -136,12 +136,15 @@ class WorkflowInstance(Runtime):
         the decision. Raises whatever halted the instance; it must then be thrown away.
         """
         self._turn, self._logs = [], []
-        with self._unwound_on_error():
-            for arrival in arrivals:
-                if self.is_open and self._expects(arrival.event):
-                    self._turn.append(arrival)
-                    self._take(arrival)
-        return Decision(self._turn, self._logs, self.status, self._timers.next_at)
+        try:
+            with self._unwound_on_error():
+                for arrival in arrivals:
+                    if self.is_open and self._expects(arrival.event):
+                        self._turn.append(arrival)
+                        self._take(arrival)
+        finally:
+            self._pass_on_logs()
+        return Decision(self._turn, self._logs, self.status, self.wake_at)
 
     def take_due_timers(self, now: Micros) -> list[int]:
         """The ids of timers that are due; each is given out once."""
@@ -153,7 +156,8 @@ class WorkflowInstance(Runtime):
 
     @property
     def wake_at(self) -> Micros | None:
-        return self._timers.next_at
+        """When the next timer is due; ``None`` when there is none to wait for."""
+        return self._timers.next_at if self.is_open else None
 
     def unwind(self) -> None:
         """End the coroutines where they stand; the instance is of no use after."""
@@ -195,24 +199,24 @@ class WorkflowInstance(Runtime):
         self._main = self._loop.start(workflow.execute(self._context))
 
     def _on_activity_completed(self, event: ActivityCompleted) -> None:
-        future = self._take_activity(event)
+        self._check_asked(event, event.activity_id)
+        future = self._activities.pop(event.activity_id, None)
         if future is not None and not future.done():
             future.set_result(event.payload)
 
     def _on_activity_failed(self, event: ActivityFailed) -> None:
-        future = self._take_activity(event)
+        self._check_asked(event, event.activity_id)
+        future = self._activities.pop(event.activity_id, None)
         if future is not None and not future.done():
             future.set_exception(_ActivityFailure(event))
 
-    def _take_activity(
-        self, event: ActivityCompleted | ActivityFailed
-    ) -> asyncio.Future[bytes] | None:
-        if event.activity_id > self._last_command_id:
-            self._halt(unasked(event.type, event.activity_id))
-        return self._activities.pop(event.activity_id, None)
-
     def _on_timer_fired(self, event: TimerFired) -> None:
+        self._check_asked(event, event.timer_id)
         self._timers.fire(event.timer_id)
+
+    def _check_asked(self, answer: Event, command_id: int) -> None:
+        if command_id > self._last_command_id:
+            raise unasked(answer)
 
     def _on_signal(self, event: SignalReceived) -> None:
         self._signals.put(event.name, event.payload)
@@ -275,6 +279,7 @@ class WorkflowInstance(Runtime):
             raise
 
     def start_timer(self, fire_at: Micros, callback: Callable[[], object]) -> int:
+        fire_at = min(fire_at, END_OF_TIME)
         recorded = self._record(TimerStarted(self._next_command_id(), fire_at))
         self._timers.start(recorded.timer_id, recorded.fire_at, callback)
         return recorded.timer_id
@@ -284,7 +289,6 @@ class WorkflowInstance(Runtime):
             self._record(TimerCancelled(timer_id))
 
     async def receive_signal(self, name: str) -> bytes:
-        self._check_halted()
         return await self._signals.get(name)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
@@ -296,8 +300,13 @@ class WorkflowInstance(Runtime):
             return
         message = storable(text(), MAX_MESSAGE)
         self._logs.append(LoggedLine(self._log_count, self.now, level, message))
+
+    def _pass_on_logs(self) -> None:
+        # After the turn, where no handler can run on the workflow's loop or raise into its code.
         extra = {"workflow_id": self.workflow_id, "run_id": self.run_id}
-        _log.log(level, "%s", message, extra=extra)
+        for line in self._logs:
+            with suppress(Exception):
+                _log.log(line.level, "%s", line.message, extra=extra)
 
     def _next_command_id(self) -> int:
         self._last_command_id += 1
@@ -305,23 +314,19 @@ class WorkflowInstance(Runtime):
 
     def _record[C: CommandEvent](self, command: C) -> C:
         """Put a command into the turn; while replaying, give back the one that history holds."""
-        self._check_halted()
+        if self._loop.halted:
+            # Code that is being unwound. What it asks for is dropped and never answered: raising
+            # instead could spin for ever in a loop that swallows every exception.
+            return command
         if self._matcher is None:
             self._turn.append(Stamped(command, self.now))
             return command
         try:
             return self._matcher.match(command)
         except NonDeterministicWorkflowError as error:
-            self._halt(error)
+            self._error = error
+            self._loop.halted = True
             raise StopReplay from error
-
-    def _check_halted(self) -> None:
-        if self._loop.halted:
-            raise StopReplay
-
-    def _halt(self, error: Exception) -> None:
-        self._error = error
-        self._loop.halted = True
 
     # --- the end ---
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Protocol
 
 from loom.errors import LoomError, StopReplay
-from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
 
 MAX_CALLBACKS: Final = 1_000_000
 """Callbacks in one turn after which the code counts as spinning rather than waiting."""
@@ -78,11 +78,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         """End every coroutine where it stands with ``StopReplay``; nothing they do counts."""
         self.halted = True
         with self._running():
-            for task in tuple(self._tasks):
-                if not task.done():
-                    _unwind(task)
+            # One by one, since code that is being unwound may start more.
+            while self._tasks:
+                task = next(iter(self._tasks))
+                del self._tasks[task]
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                _unwind(task.get_coro())
+            for generator in self._async_generators:
+                _unwind(generator.athrow(StopReplay()))
         self._ready.clear()
-        self._tasks.clear()
         self._async_generators.clear()
 
     @contextmanager
@@ -92,7 +96,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         host_task = tasks._swap_current_task(host, None) if host else None  # type: ignore[attr-defined]
         hooks = sys.get_asyncgen_hooks()
         # The host's hooks would finish the workflow's async generators on the host's loop.
-        sys.set_asyncgen_hooks(firstiter=self._async_generators.append, finalizer=None)
+        sys.set_asyncgen_hooks(firstiter=self._hold, finalizer=None)
         events._set_running_loop(self)
         try:
             yield
@@ -134,7 +138,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         handle = DurableTimerHandle(when, callback, args, self, context)
-        fire_at = round(when * MICROS_PER_SECOND)
+        fire_at = round(min(when * MICROS_PER_SECOND, END_OF_TIME))
         handle.timer_id = self._timers.start_timer(fire_at, lambda: self._ready.append(handle))
         return handle
 
@@ -159,6 +163,13 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
+
+    def _hold(self, generator: Any) -> None:
+        generators = self._async_generators
+        generators.append(generator)
+        # Finished ones are let go whenever the list has doubled.
+        if len(generators).bit_count() == 1:
+            generators[:] = [g for g in generators if g.ag_frame is not None]
 
     def get_debug(self) -> bool:
         return False
@@ -203,12 +214,17 @@ def _run(handle: asyncio.Handle) -> None:
         return
 
 
-def _unwind(task: asyncio.Task[Any]) -> None:
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-    coroutine = task.get_coro()
-    # Code that swallows StopReplay and awaits on gets it again, and is then left alone.
-    for _ in range(3):
+# Each `finally` that awaits something takes one more.
+_UNWIND_ATTEMPTS: Final = 100
+
+_never_ending: Final[list[Any]] = []
+"""Coroutines that swallow whatever is thrown at them, kept so that nothing ever resumes them."""
+
+
+def _unwind(coroutine: Any) -> None:
+    for _ in range(_UNWIND_ATTEMPTS):
         try:
-            coroutine.throw(StopReplay())  # type: ignore[union-attr]
+            coroutine.throw(StopReplay())
         except BaseException:
             return
+    _never_ending.append(coroutine)

@@ -6,8 +6,11 @@ so it does not matter how arrivals were batched when they were first taken.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import linecache
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,11 +19,15 @@ from typing import Final
 
 from loom.engine.loop import DeterministicLoop
 from loom.errors import NonDeterministicWorkflowError
-from loom.history.events import CommandEvent
+from loom.history.events import CommandEvent, Event
 
 # Frames below these are not the workflow's.
 _TURN: Final = frozenset({DeterministicLoop.run_until_quiescent.__code__})
-_LOOM_FOLDER: Final = str(Path(__file__).resolve().parent.parent)
+_NOT_USER_CODE: Final = (
+    str(Path(__file__).parent.parent) + os.sep,
+    str(Path(asyncio.__file__).parent) + os.sep,
+    contextlib.__file__,
+)
 
 
 class Matcher:
@@ -69,22 +76,22 @@ class Matcher:
         return NonDeterministicWorkflowError("\n".join(lines))
 
 
-def unasked(event_type: str, activity_id: int) -> NonDeterministicWorkflowError:
+def unasked(answer: Event) -> NonDeterministicWorkflowError:
     """The history answers something that the code has not asked for."""
     return NonDeterministicWorkflowError(
         "The code no longer asks for what the history recorded:\n"
-        f"  history: {event_type} activity_id={activity_id}\n"
-        "  code:    has not asked for that activity when its outcome arrives"
+        f"  history: {_describe(answer)}\n"
+        "  code:    has not asked for that when the answer arrives"
     )
 
 
-def _describe(command: CommandEvent) -> str:
+def _describe(event: Event) -> str:
     fields = (
-        f"{field.name}={getattr(command, field.name)!r}"
-        for field in dataclasses.fields(command)
+        f"{field.name}={getattr(event, field.name)!r}"
+        for field in dataclasses.fields(event)
         if field.name not in ("payload", "failure")
     )
-    return " ".join([command.type, *fields])
+    return " ".join([event.type, *fields])
 
 
 def _place_in_user_code() -> str | None:
@@ -95,7 +102,7 @@ def _place_in_user_code() -> str | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code not in _TURN:
         filename = frame.f_code.co_filename
-        if not filename.startswith(_LOOM_FOLDER) and "/asyncio/" not in filename:
+        if not filename.startswith(_NOT_USER_CODE):
             line = linecache.getline(filename, frame.f_lineno).strip()
             return f"{filename}:{frame.f_lineno} in {frame.f_code.co_name}: {line}"
         frame = frame.f_back
