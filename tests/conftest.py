@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.databases import database_name, fresh_database, run_apart
+from tests.databases import Databases, database_name, run_apart
 from tests.postgres import PostgresUnavailable, running_postgres
 
 REQUIRE_POSTGRES = "LOOM_TEST_REQUIRE_POSTGRES"
@@ -41,9 +42,16 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> Iterator[str]:
+def postgres_databases(postgres_server: str) -> Iterator[Databases]:
+    """Makes databases on that server."""
+    with closing(Databases(postgres_server)) as databases:
+        yield databases
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_databases: Databases) -> Iterator[str]:
     """The name of a migrated database that nobody is connected to."""
-    with fresh_database(postgres_server) as dsn:
+    with postgres_databases.fresh() as dsn:
         _upgrade(dsn)
         yield database_name(dsn)
 
@@ -86,16 +94,16 @@ def migrated_sqlite_dsn(sqlite_dsn: str, sqlite_template: Path) -> str:
 
 
 @pytest.fixture
-def postgres_dsn(postgres_server: str) -> Iterator[str]:
+def postgres_dsn(postgres_databases: Databases) -> Iterator[str]:
     """An empty Postgres database."""
-    with fresh_database(postgres_server) as dsn:
+    with postgres_databases.fresh() as dsn:
         yield dsn
 
 
 @pytest.fixture
-def migrated_postgres_dsn(postgres_server: str, postgres_template: str) -> Iterator[str]:
+def migrated_postgres_dsn(postgres_databases: Databases, postgres_template: str) -> Iterator[str]:
     """A Postgres database with Loom's schema and nothing in it."""
-    with fresh_database(postgres_server, postgres_template) as dsn:
+    with postgres_databases.fresh(postgres_template) as dsn:
         yield dsn
 
 

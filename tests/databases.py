@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -21,26 +21,50 @@ def run_apart[T](coroutine: Coroutine[object, object, T]) -> T:
         return pool.submit(asyncio.run, coroutine).result()
 
 
+class Databases:
+    """Makes and drops databases on a server, over one connection that is kept meanwhile."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._runner = asyncio.Runner()
+        self._connection: asyncpg.Connection | None = None
+
+    @contextmanager
+    def fresh(self, template: str = "template1") -> Iterator[str]:
+        """The DSN of a new database, a copy of ``template``, dropped at the end."""
+        name = f"loom_test_{secrets.token_hex(6)}"
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        try:
+            yield with_database(self._server, name)
+        finally:
+            self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+
+    def _execute(self, statement: str) -> None:
+        self._thread.submit(lambda: self._runner.run(self._executed(statement))).result()
+
+    async def _executed(self, statement: str) -> None:
+        # A test may have cut all connections, or restarted the server.
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(plain_dsn(self._server))
+        await self._connection.execute(statement)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._runner.run(self._connection.close())
+        self._runner.close()
+
+
 @contextmanager
 def fresh_database(server: str, template: str = "template1") -> Iterator[str]:
     """The DSN of a new database on that server, a copy of ``template``, dropped at the end."""
-    name = f"loom_test_{secrets.token_hex(6)}"
-    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    try:
-        yield with_database(server, name)
-    finally:
-        _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _execute(server: str, statement: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(plain_dsn(server))
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    run_apart(run())
+    with closing(Databases(server)) as databases, databases.fresh(template) as dsn:
+        yield dsn
 
 
 def with_database(dsn: str, name: str) -> str:
