@@ -1,0 +1,46 @@
+"""One workflow of many activities, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+from benchmarks.figures import ratios
+from benchmarks.records import Case, Work
+from benchmarks.scenarios.base import Comparison, Samples, Scenario
+from benchmarks.subjects.session import Session
+
+LENGTHS = (100, 1_000, 5_000)
+
+
+class Sequential(Scenario):
+    """Each step waits for the one before, so that nothing but the cost of a step counts; and it
+    must not grow with the length of the history."""
+
+    name = "sequential"
+    operation = "step"
+
+    def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
+        return [Case(self.name, length) for length in (LENGTHS if n is None else (n,))]
+
+    def warm_up(self, case: Case) -> Case:
+        return replace(case, n=min(case.n, 20))
+
+    async def run(self, session: Session, case: Case) -> Work:
+        started = time.perf_counter()
+        moments = await session.sequence(case.n)
+        latencies = [after - before for before, after in pairwise([started, *moments])]
+        return Work(latencies, workflows=1)
+
+    def compare(self, samples: Samples) -> Iterator[Comparison]:
+        """The cost of a step in the longest run against that in the shortest."""
+        shortest, longest = min(samples, key=lambda c: c.n), max(samples, key=lambda c: c.n)
+        if shortest == longest:
+            return
+        name = f"cost per step, N = {longest.n} against {shortest.n}"
+        for subject in samples[shortest]:
+            # Cost is the inverse of rate.
+            rates = [[s.rate for s in samples[case][subject]] for case in (shortest, longest)]
+            yield Comparison(subject, name, ratios(*rates))

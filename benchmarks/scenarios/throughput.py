@@ -1,0 +1,47 @@
+"""Workflows of one activity, from start to result, by so many clients at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from benchmarks.records import Case, Work
+from benchmarks.scenarios.base import Scenario
+from benchmarks.subjects.session import Session
+
+CONCURRENCIES = (1, 50, 500)
+
+
+class Throughput(Scenario):
+    """Each client starts a workflow, waits for its result, and starts the next."""
+
+    name = "throughput"
+    operation = "workflow"
+
+    def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
+        wanted = CONCURRENCIES if concurrency is None else (concurrency,)
+        return [Case(self.name, n or _enough(clients), clients) for clients in wanted]
+
+    def warm_up(self, case: Case) -> Case:
+        return replace(case, n=min(case.n, max(case.concurrency, 20)))
+
+    async def run(self, session: Session, case: Case) -> Work:
+        numbers = iter(range(case.n))
+        latencies: list[float] = []
+
+        async def client() -> None:
+            for number in numbers:
+                started = time.perf_counter()
+                await session.one_activity(number)
+                latencies.append(time.perf_counter() - started)
+
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(case.concurrency):
+                clients.create_task(client())
+        return Work(latencies, workflows=case.n)
+
+
+def _enough(concurrency: int) -> int:
+    """Workflows for a few seconds' work."""
+    return max(500, min(40 * concurrency, 5_000))

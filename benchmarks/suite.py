@@ -1,0 +1,58 @@
+"""Running cases: subjects take turns, each sample in a process and on a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from benchmarks.databases import Fresh
+from benchmarks.measuring import measure
+from benchmarks.records import Case, Sample
+from benchmarks.scenarios.base import Scenario
+from benchmarks.subjects import subjects_on
+
+type Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A scenario on a store: every sample, by case and subject, in the order of the repeats."""
+
+    scenario: Scenario
+    store: str
+    samples: Mapping[Case, Mapping[str, Sequence[Sample]]]
+
+
+def run_scenario(
+    scenario: Scenario,
+    cases: Sequence[Case],
+    store: str,
+    fresh: Fresh,
+    repeat: int,
+    progress: Progress,
+) -> Results:
+    """Run the cases so many times.
+
+    Subjects alternate within a case, so that whatever else the machine does hits them alike.
+    """
+    subjects = subjects_on(store)
+    samples: dict[Case, dict[str, list[Sample]]] = {
+        case: {subject: [] for subject in subjects} for case in cases
+    }
+    for turn in range(repeat):
+        # Nobody always comes first.
+        order = subjects if turn % 2 == 0 else subjects[::-1]
+        for case in cases:
+            for subject in order:
+                sample = _in_its_own_process(subject, store, case, fresh)
+                samples[case][subject].append(sample)
+                progress(f"{turn + 1}/{repeat} {store} {case} {subject}: {sample.rate:,.0f}/s")
+    return Results(scenario, store, samples)
+
+
+def _in_its_own_process(subject: str, store: str, case: Case, fresh: Fresh) -> Sample:
+    """So that memory and CPU time are the subject's alone."""
+    with fresh() as dsn, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, subject, store, case, dsn).result()
