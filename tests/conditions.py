@@ -1,10 +1,12 @@
-"""Waiting for what must become true, never for a time."""
+"""Bringing about, and waiting for, what a test is about; never waiting for a time."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+
+import loom
 
 PATIENCE = 15.0
 """Seconds after which what has not happened will not happen."""
@@ -21,3 +23,11 @@ async def eventually(
 
 async def _value(answer: bool | Awaitable[bool]) -> bool:
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def cut_off(worker: loom.Worker) -> None:
+    """Let a worker end like one that was killed: it tells nobody, and its leases run out."""
+    worker._workflow_loop.stop()
+    worker._activity_loop.stop()
+    worker._workflows.abandon()
+    worker._activities.abandon()

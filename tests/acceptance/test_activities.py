@@ -11,7 +11,7 @@ import pytest
 
 import loom
 from loom import RetryPolicy, Settings
-from tests.conditions import eventually
+from tests.conditions import cut_off, eventually
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -34,7 +34,10 @@ def calls() -> Calls:
     return CALLS
 
 
-def flaky(retry: RetryPolicy, error: BaseException = ValueError("again"), good: int = 3) -> Any:
+AGAIN = ValueError("again")
+
+
+def flaky(retry: RetryPolicy, error: BaseException = AGAIN, good: int = 3) -> Any:
     """An activity that raises until its ``good``-th attempt."""
 
     @loom.activity(name="flaky", retry=retry)
@@ -253,11 +256,6 @@ async def test_an_activity_whose_workers_die_over_it_counts_as_lost(any_dsn: str
             async with app.worker(activities=[deadly]):
                 assert "2 workers died" in await handle.result(10)
     assert CALLS.attempts == [1, 2]
-
-
-def cut_off(worker: loom.Worker) -> None:
-    """Let a worker end like one that was killed: it tells nobody, and its leases run out."""
-    worker._activities.abandon()
 
 
 async def test_more_activities_than_slots_all_run(app: loom.Loom) -> None:
