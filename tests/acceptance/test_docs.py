@@ -15,7 +15,7 @@ import pytest
 from loom.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/storage.md")
 
 
 def python_blocks(page: str) -> list[str]:
