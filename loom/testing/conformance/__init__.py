@@ -9,6 +9,8 @@
             yield store.repository
             await store.close()
 
+``StoreConformance`` does the same for what goes with the repository, by a fixture ``store``.
+
 It needs pytest, pytest-asyncio and Hypothesis, which Loom itself does not install.
 """
 
@@ -36,6 +38,7 @@ from loom.testing.conformance.suite import (  # noqa: E402
     RulesConformance,
     RunsConformance,
     StatefulConformance,
+    StoreConformance,
     TransitionsConformance,
 )
 
@@ -49,5 +52,6 @@ __all__ = [
     "RulesConformance",
     "RunsConformance",
     "StatefulConformance",
+    "StoreConformance",
     "TransitionsConformance",
 ]

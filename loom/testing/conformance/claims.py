@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loom.identifiers import new_id
-from loom.storage.records import Effects, Leases, RunRecord, WorkflowClaim, WorkflowTask
+from loom.storage.records import Effects, RunRecord, WorkflowClaim, WorkflowTask
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ALICE,
@@ -21,8 +21,8 @@ from loom.testing.conformance.scene import (
     Scene,
     consuming,
     following,
+    held_by,
     message,
-    run_lease,
     turn,
 )
 
@@ -163,7 +163,7 @@ class ClaimsConformance(Conformance):
         task = await scene.start_claimed(ALICE)
         await scene.send(message(task.run, "m"))
         await scene.claim(ALICE)
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         await scene.repository.extend_leases(held, ALICE, NOW + 9 * LEASE)
         [again] = await scene.claim(ALICE, NOW + LEASE)
         assert [got.message_id for got in again.messages] == ["m"]
@@ -183,7 +183,7 @@ class ClaimsConformance(Conformance):
     ) -> None:
         task = await scene.start_claimed(ALICE)
         await scene.send(message(task.run, "m"))
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         await scene.repository.extend_leases(held, ALICE, NOW + 2 * LEASE)
         assert run_ids(await scene.claim(ALICE)) == [task.run.run_id]
 

@@ -27,6 +27,7 @@ from loom.testing.conformance.scene import (
     closing,
     completion,
     following,
+    held_by,
     message,
     run_lease,
     turn,
@@ -196,7 +197,7 @@ class ConcurrencyConformance(Conformance):
     async def test_a_message_that_races_the_release_is_not_forgotten(self, scene: Scene) -> None:
         for number in range(ROUNDS):
             task = await scene.claim_run(await scene.start_waiting())
-            release = scene.repository.release_leases(Leases(runs=[run_lease(task)]), NOW)
+            release = scene.repository.release_leases(held_by(task), NOW)
             await both(release, scene.send(message(task.run, "m")))
             [again] = await scene.claim(f"worker {number}")
             assert [got.message_id for got in again.messages] == ["m"]

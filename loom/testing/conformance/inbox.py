@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loom.identifiers import new_id
-from loom.storage.records import Effects, InboxRecord, Leases, Message
+from loom.storage.records import Effects, InboxRecord, Message
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ACCEPTED,
@@ -24,8 +24,8 @@ from loom.testing.conformance.scene import (
     consuming,
     event,
     following,
+    held_by,
     message,
-    run_lease,
     turn,
 )
 
@@ -196,7 +196,7 @@ class InboxConformance(Conformance):
     ) -> None:
         task = await scene.claim_run(await scene.start_waiting(wake_at=NOW + SECOND))
         await scene.send(message(task.run, "late"))
-        await scene.repository.release_leases(Leases(runs=[run_lease(task)]), NOW)
+        await scene.repository.release_leases(held_by(task), NOW)
         [again] = await scene.claim(BOB, NOW)
         assert ids(list(again.messages)) == ["late"]
 

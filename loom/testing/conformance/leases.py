@@ -20,6 +20,7 @@ from loom.testing.conformance.scene import (
     closing,
     completion,
     following,
+    held_by,
     run_lease,
     task_lease,
     turn,
@@ -46,7 +47,7 @@ class LeasesConformance(Conformance):
 
     async def test_an_extended_lease_holds_until_its_new_end(self, scene: Scene) -> None:
         task = await scene.start_claimed(ALICE)
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         assert not await scene.repository.extend_leases(held, ALICE, UNTIL)
         assert (await scene.look(task.run)).lease_expires_at == UNTIL
         assert await scene.claim(BOB, UNTIL - 1) == []
@@ -55,7 +56,7 @@ class LeasesConformance(Conformance):
     async def test_a_lease_that_ran_out_unclaimed_can_be_extended(self, scene: Scene) -> None:
         """Whatever the store's own clock says: there is no ``now`` to ask it about."""
         task = await scene.start_claimed(ALICE)
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         assert not await scene.repository.extend_leases(held, ALICE, UNTIL)
         assert await scene.claim(BOB, UNTIL - 1) == []
 
@@ -77,12 +78,12 @@ class LeasesConformance(Conformance):
     async def test_extending_a_lost_lease_does_not_touch_the_new_one(self, scene: Scene) -> None:
         lost = await scene.start_claimed(ALICE)
         new = await scene.claim_run(lost.run, BOB, NOW + LEASE)
-        await scene.repository.extend_leases(Leases(runs=[run_lease(lost)]), ALICE, UNTIL)
+        await scene.repository.extend_leases(held_by(lost), ALICE, UNTIL)
         assert await scene.look(lost.run) == new.run
 
     async def test_nobody_extends_the_lease_of_another(self, scene: Scene) -> None:
         task = await scene.start_claimed(ALICE)
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         lost = await scene.repository.extend_leases(held, BOB, UNTIL)
         assert list(lost.runs) == [run_lease(task)]
         assert await scene.look(task.run) == task.run
@@ -92,7 +93,7 @@ class LeasesConformance(Conformance):
         due = await scene.start(due_at=NOW - SECOND)
         for run in (waiting, due):
             task = await scene.claim_run(run, ALICE)
-            await scene.repository.release_leases(Leases(runs=[run_lease(task)]), NOW)
+            await scene.repository.release_leases(held_by(task), NOW)
             assert await scene.look(run) == run
         assert [task.run.run_id for task in await scene.claim(BOB)] == [due.run_id]
         [later] = await scene.claim(BOB, NOW + SECOND)
@@ -101,12 +102,12 @@ class LeasesConformance(Conformance):
     async def test_releasing_a_lost_lease_does_not_free_the_new_one(self, scene: Scene) -> None:
         lost = await scene.start_claimed(ALICE)
         new = await scene.claim_run(lost.run, BOB, NOW + LEASE)
-        await scene.repository.release_leases(Leases(runs=[run_lease(lost)]), NOW + LEASE)
+        await scene.repository.release_leases(held_by(lost), NOW + LEASE)
         assert await scene.look(lost.run) == new.run
 
     async def test_a_released_run_has_a_new_token_for_its_next_owner(self, scene: Scene) -> None:
         first = await scene.start_claimed(ALICE)
-        await scene.repository.release_leases(Leases(runs=[run_lease(first)]), NOW)
+        await scene.repository.release_leases(held_by(first), NOW)
         [second] = await scene.claim(BOB)
         assert second.token > first.token
         assert await scene.write(turn(first)) == [LOST]
@@ -115,7 +116,7 @@ class LeasesConformance(Conformance):
         self, scene: Scene
     ) -> None:
         task = await scene.start_claimed(ALICE)
-        await scene.repository.release_leases(Leases(runs=[run_lease(task)]), NOW)
+        await scene.repository.release_leases(held_by(task), NOW)
         assert await scene.write(turn(task)) == [WRITTEN]
 
     # Activity tasks
@@ -123,14 +124,14 @@ class LeasesConformance(Conformance):
     async def test_an_extended_task_lease_holds_until_its_new_end(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
         task = await scene.claim_activity(ALICE)
-        held = Leases(tasks=[task_lease(task)])
+        held = held_by(task)
         assert not await scene.repository.extend_leases(held, ALICE, UNTIL)
         assert await scene.claim_activities(BOB, UNTIL - 1) == []
         assert len(await scene.claim_activities(BOB, UNTIL)) == 1
 
     async def test_a_task_lease_that_ran_out_unclaimed_can_be_extended(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
-        held = Leases(tasks=[task_lease(await scene.claim_activity(ALICE))])
+        held = held_by(await scene.claim_activity(ALICE))
         assert not await scene.repository.extend_leases(held, ALICE, NOW + LEASE)
         assert not await scene.repository.extend_leases(held, ALICE, UNTIL)
         assert await scene.claim_activities(BOB, UNTIL - 1) == []
@@ -141,7 +142,7 @@ class LeasesConformance(Conformance):
         leases = {number: task_lease(task) for number, task in tasks.items()}
         await scene.repository.release_leases(Leases(tasks=[leases[2], leases[3]]), NOW)
         again = await scene.claim_activities(BOB)
-        await scene.repository.release_leases(Leases(tasks=[task_lease(again[1])]), NOW)
+        await scene.repository.release_leases(held_by(again[1]), NOW)
         await scene.complete(completion(tasks[4]))
         unknown = TaskLease(run.run_key, 99, 1)
         held = Leases(tasks=[*leases.values(), unknown])
@@ -151,7 +152,7 @@ class LeasesConformance(Conformance):
 
     async def test_nobody_extends_the_task_lease_of_another(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
-        held = Leases(tasks=[task_lease(await scene.claim_activity(ALICE))])
+        held = held_by(await scene.claim_activity(ALICE))
         lost = await scene.repository.extend_leases(held, BOB, UNTIL)
         assert list(lost.tasks) == list(held.tasks)
 
@@ -167,7 +168,7 @@ class LeasesConformance(Conformance):
     async def test_a_released_task_takes_its_attempt_back(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
         first = await scene.claim_activity(ALICE)
-        await scene.repository.release_leases(Leases(tasks=[task_lease(first)]), NOW)
+        await scene.repository.release_leases(held_by(first), NOW)
         second = await scene.claim_activity(BOB)
         assert (second.attempt, second.failures) == (1, 0)
         assert second.token > first.token
@@ -179,13 +180,13 @@ class LeasesConformance(Conformance):
         run = await scene.start_with_tasks(scene.task())
         lost = await scene.claim_activity(ALICE)
         await scene.claim_activity(BOB, NOW + LEASE)
-        await scene.repository.release_leases(Leases(tasks=[task_lease(lost)]), NOW + LEASE)
+        await scene.repository.release_leases(held_by(lost), NOW + LEASE)
         [pending] = await scene.repository.list_tasks(run.run_key)
         assert (pending.lease_owner, pending.attempt) == (BOB, 2)
 
     async def test_releasing_twice_takes_one_attempt_back(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
-        lease = Leases(tasks=[task_lease(await scene.claim_activity(ALICE))])
+        lease = held_by(await scene.claim_activity(ALICE))
         await scene.repository.release_leases(lease, NOW)
         await scene.repository.release_leases(lease, NOW)
         assert (await scene.claim_activity(BOB)).attempt == 1
@@ -196,6 +197,6 @@ class LeasesConformance(Conformance):
         await scene.write(turn(task, effects))
         activity = await scene.claim_activity(ALICE)
         again = await scene.claim_run(task.run, ALICE)
-        await scene.repository.release_leases(Leases(runs=[run_lease(again)]), NOW)
+        await scene.repository.release_leases(held_by(again), NOW)
         assert await scene.complete(completion(activity)) == [WRITTEN]
         assert len(await scene.claim(BOB)) == 1

@@ -9,7 +9,6 @@ from loom.identifiers import Micros, WorkflowId
 from loom.storage.records import (
     ActivityTask,
     Effects,
-    Leases,
     LogRecord,
     Message,
     NewRun,
@@ -18,7 +17,7 @@ from loom.storage.records import (
     Transition,
     WorkflowTask,
 )
-from loom.testing.conformance.scene import LEASE, Scene, arrival, event, run_lease, task_lease, turn
+from loom.testing.conformance.scene import LEASE, Scene, arrival, event, turn
 
 MESSAGE_IDS = ("a", "b", "c", "d", "e")
 """Few, so that they meet again."""
@@ -76,13 +75,6 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         task_lease_expires_at=now + LEASE,
     )
     return turn(task, effects, consumed_through=inbox[-1].position if inbox else None)
-
-
-def lease_of(task: WorkflowTask | ActivityTask) -> Leases:
-    """What its claimer holds."""
-    if isinstance(task, WorkflowTask):
-        return Leases(runs=[run_lease(task)])
-    return Leases(tasks=[task_lease(task)])
 
 
 # --- what must be equal --------------------------------------------------------------------------

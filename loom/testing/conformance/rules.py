@@ -11,7 +11,6 @@ from loom.storage.records import (
     Arrival,
     Effects,
     EventRecord,
-    Leases,
     LogRecord,
     Message,
     RunRecord,
@@ -33,6 +32,7 @@ from loom.testing.conformance.scene import (
     consuming,
     event,
     following,
+    held_by,
     message,
     run_lease,
     turn,
@@ -220,7 +220,7 @@ class RulesConformance(Conformance):
         await scene.claim_run(zombie.run, BOB, now=NOW + LEASE)
         early = Effects(RUNNING, NOW, events=following(zombie.run), lease_expires_at=9 * NOW)
         assert await scene.write(turn(zombie, early)) == [LOST]
-        held = Leases(runs=[run_lease(zombie)])
+        held = held_by(zombie)
         lost = await scene.repository.extend_leases(held, ALICE, 9 * NOW)
         assert list(lost.runs) == [run_lease(zombie)]
 

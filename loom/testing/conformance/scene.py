@@ -19,6 +19,7 @@ from loom.storage.records import (
     Effects,
     EventRecord,
     InboxRecord,
+    Leases,
     Message,
     NewRun,
     NewTask,
@@ -116,11 +117,20 @@ def closing(task: WorkflowTask) -> Transition:
 
 
 def run_lease(task: WorkflowTask) -> RunLease:
+    """What its claimer holds."""
     return RunLease(task.run.run_key, task.token)
 
 
 def task_lease(task: ActivityTask) -> TaskLease:
+    """What its claimer holds."""
     return TaskLease(task.run_key, task.activity_id, task.token)
+
+
+def held_by(task: WorkflowTask | ActivityTask) -> Leases:
+    """What its claimer holds, to be extended or released."""
+    if isinstance(task, WorkflowTask):
+        return Leases(runs=[run_lease(task)])
+    return Leases(tasks=[task_lease(task)])
 
 
 def completion(task: ActivityTask, now: Micros = NOW) -> ActivityCompletion:

@@ -46,7 +46,6 @@ from loom.testing.conformance.pairs import (
     after,
     an_attempt,
     everything_of,
-    lease_of,
     planned,
     workflow_id,
 )
@@ -63,6 +62,7 @@ from loom.testing.conformance.scene import (
     completion,
     event,
     failure,
+    held_by,
 )
 
 a_workflow = st.integers(1, 3)
@@ -249,8 +249,8 @@ class Comparison(RuleBasedStateMachine):
 
     def leases(self, pair: Pair[WorkflowTask] | Pair[ActivityTask]) -> list[tuple[Scene, Leases]]:
         return [
-            (self.scenes.reference, lease_of(pair.reference)),
-            (self.scenes.tested, lease_of(pair.tested)),
+            (self.scenes.reference, held_by(pair.reference)),
+            (self.scenes.tested, held_by(pair.tested)),
         ]
 
     # What is left

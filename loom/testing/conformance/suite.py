@@ -10,6 +10,7 @@ from loom.testing.conformance.leases import LeasesConformance
 from loom.testing.conformance.rules import RulesConformance
 from loom.testing.conformance.runs import RunsConformance
 from loom.testing.conformance.stateful import StatefulConformance
+from loom.testing.conformance.stores import StoreConformance
 from loom.testing.conformance.transitions import TransitionsConformance
 
 
@@ -37,5 +38,6 @@ __all__ = [
     "RulesConformance",
     "RunsConformance",
     "StatefulConformance",
+    "StoreConformance",
     "TransitionsConformance",
 ]

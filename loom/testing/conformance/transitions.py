@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loom.identifiers import new_id
-from loom.storage.records import Effects, Leases, LogRecord, Message
+from loom.storage.records import Effects, LogRecord, Message
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ALICE,
@@ -26,8 +26,8 @@ from loom.testing.conformance.scene import (
     consuming,
     event,
     following,
+    held_by,
     message,
-    run_lease,
     turn,
 )
 
@@ -182,7 +182,7 @@ class TransitionsConformance(Conformance):
         assert list(await scene.repository.list_tasks(run.run_key)) == []
         assert await scene.complete(completion(running)) == [LOST]
         assert (await scene.look(run)).lease_owner is None
-        held = Leases(runs=[run_lease(task)])
+        held = held_by(task)
         assert (await scene.repository.extend_leases(held, ALICE, until)).runs
         assert await scene.claim(BOB, NOW + 10 * LEASE) == []
         assert await scene.claim_activities(BOB, NOW + 10 * LEASE) == []
