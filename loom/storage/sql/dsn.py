@@ -42,7 +42,7 @@ class PostgresDsn:
     database: str | None = None
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_unsafe_fsync: bool = False
     """Accept a server with ``fsync = off``, which loses data when the machine goes down. Only for
     tests."""

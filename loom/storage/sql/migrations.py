@@ -201,7 +201,9 @@ def _current(connection: Connection) -> str | None:
 
 def _differences(connection: Connection) -> list[str]:
     differences = compare_metadata(_context(connection), metadata)
-    return [*map(_described, _flat(differences)), *_predicate_differences(connection)]
+    if differences:
+        return [_described(difference) for difference in _flat(differences)]
+    return list(_predicate_differences(connection))
 
 
 def _flat(differences: Any) -> Iterator[tuple[Any, ...]]:
@@ -221,11 +223,12 @@ def _predicate_differences(connection: Connection) -> Iterator[str]:
     """Partial indexes over other rows than they should be, which Alembic does not see."""
     option = f"{connection.dialect.name}_where"
     for table in metadata.sorted_tables:
-        live = {index["name"]: index for index in inspect(connection).get_indexes(table.name)}
+        live = {
+            index["name"]: index.get("dialect_options", {}).get(option)
+            for index in inspect(connection).get_indexes(table.name)
+        }
         for index in table.indexes:
-            expected = index.dialect_kwargs.get(option)
-            options = live.get(index.name, {}).get("dialect_options", {})
-            if _predicate(options.get(option)) != _predicate(expected):
+            if _predicate(live.get(index.name)) != _predicate(index.dialect_kwargs.get(option)):
                 yield f"modify_index {index.name} where"
 
 
