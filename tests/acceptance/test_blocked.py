@@ -1,0 +1,172 @@
+"""Runs that cannot go on are set apart, with the reason, and go on as soon as they can."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import loom
+from loom import RunStatus
+from tests.conditions import eventually
+from tests.tampering import tamper
+
+type Context = loom.WorkflowContext[Any, Any]
+
+
+@loom.activity
+async def pack(item: str) -> str:
+    return f"packed {item}"
+
+
+@loom.activity
+async def wrap(item: str) -> str:
+    return f"wrapped {item}"
+
+
+@loom.workflow(name="Sending")
+class Original(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        packed = await ctx.activity(pack, "book")
+        return packed + await ctx.wait_for_signal("go")
+
+
+@loom.workflow(name="Sending")
+class Changed(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        return await ctx.activity(wrap, "book")
+
+
+@loom.workflow
+class Healthy(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        return await ctx.activity(pack, "flower")
+
+
+ACTIVITIES = (pack, wrap)
+
+
+def reaches(handle: loom.WorkflowHandle[Any], status: RunStatus) -> Any:
+    async def holds() -> bool:
+        return await handle.status() is status
+
+    return eventually(holds)
+
+
+async def waiting_run(app: loom.Loom, id: str = "sending") -> loom.WorkflowHandle[Any]:
+    """A run that has packed its book and that nobody works on."""
+    async with app.worker(workflows=[Original], activities=ACTIVITIES):
+        handle = await app.start(Original, id=id)
+
+        async def waits() -> bool:
+            info = await handle.info()
+            return info.history_length == 3 and info.worker is None
+
+        await eventually(waits)
+    return handle
+
+
+async def test_a_run_whose_code_has_changed_is_blocked_and_tells_the_difference(
+    app: loom.Loom,
+) -> None:
+    handle = await waiting_run(app)
+    before = await handle.history()
+    await handle.signal("go", "!")
+    async with app.worker(workflows=[Changed], activities=ACTIVITIES):
+        await reaches(handle, RunStatus.BLOCKED)
+    reason = (await handle.info()).blocked_reason or ""
+    assert "history: ACTIVITY_SCHEDULED activity_id=1 name='pack'" in reason
+    assert "code:    ACTIVITY_SCHEDULED activity_id=1 name='wrap'" in reason
+    assert "ctx.activity(wrap" in reason
+    # Nothing was written to history, and the signal is still to come.
+    assert await handle.history() == before
+    async with app.worker(workflows=[Original], activities=ACTIVITIES):
+        assert await handle.result(10) == "packed book!"
+    assert (await handle.info()).blocked_reason is None
+
+
+async def test_a_blocked_run_is_not_tried_again_and_again(app: loom.Loom) -> None:
+    handle = await waiting_run(app)
+    async with app.worker(workflows=[Changed, Healthy], activities=ACTIVITIES):
+        await handle.signal("go", "!")
+        await reaches(handle, RunStatus.BLOCKED)
+        since = (await handle.info()).updated_at
+        await handle.signal("go", "again")
+        for _ in range(20):
+            await (await app.start(Healthy)).result(10)
+        assert (await handle.info()).updated_at == since
+
+
+async def test_a_blocked_run_is_terminated_or_cancelled(app: loom.Loom) -> None:
+    handle = await waiting_run(app)
+    async with app.worker(workflows=[Changed], activities=ACTIVITIES):
+        await handle.cancel()
+        await reaches(handle, RunStatus.BLOCKED)
+        await handle.terminate(reason="hopeless")
+        with pytest.raises(loom.WorkflowTerminatedError, match="hopeless"):
+            await handle.result(10)
+    other = await waiting_run(app)
+    async with app.worker(workflows=[Changed], activities=ACTIVITIES):
+        await other.signal("go")
+        await reaches(other, RunStatus.BLOCKED)
+    await other.cancel()
+    async with app.worker(workflows=[Original], activities=ACTIVITIES):
+        # The signal came first, but the code had not been told: both reach it in order.
+        with pytest.raises(loom.WorkflowFailedError):
+            await other.result(10)
+
+
+DAMAGES = {
+    "attributes that are no JSON": "UPDATE events SET attributes = 'x' WHERE sequence = 2",
+    "an unknown event": "UPDATE events SET type = 'FROM_THE_FUTURE' WHERE sequence = 3",
+    "a later schema": "UPDATE events SET schema_version = 99 WHERE sequence = 3",
+    "a gap": "DELETE FROM events WHERE sequence = 2",
+    "a missing end": "DELETE FROM events WHERE sequence = 3",
+    "a payload that is none": "UPDATE events SET payload = 'x' WHERE sequence = 3",
+    "a payload that is missing": "UPDATE events SET payload = NULL WHERE sequence = 3",
+    "a message that is no JSON": "UPDATE inbox SET attributes = 'x'",
+    "an unknown message": "UPDATE inbox SET type = 'FROM_THE_FUTURE'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_damage_blocks_its_run_alone(dsn: str, damage: str) -> None:
+    async with loom.Loom(dsn) as app:
+        handle = await waiting_run(app)
+        await handle.signal("go", "!")
+        await tamper(dsn, damage)
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            await reaches(handle, RunStatus.BLOCKED)
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            assert (await handle.info()).blocked_reason
+            await handle.terminate()
+        assert await handle.status() is RunStatus.TERMINATED
+
+
+async def test_an_activity_whose_request_is_damaged_fails_with_its_run(dsn: str) -> None:
+    async with loom.Loom(dsn) as app:
+        async with app.worker(workflows=[Original]):
+            handle = await app.start(Original)
+        await tamper(dsn, "UPDATE events SET attributes = 'x' WHERE type = 'ACTIVITY_SCHEDULED'")
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            await reaches(handle, RunStatus.BLOCKED)
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+
+
+async def test_code_that_spins_blocks_its_run_and_not_the_worker(memory_dsn: str) -> None:
+    @loom.workflow
+    class Spinning(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> None:
+            while True:
+                await asyncio.sleep(0)
+
+    async with (
+        loom.Loom(memory_dsn) as app,
+        app.worker(workflows=[Spinning, Healthy], activities=ACTIVITIES),
+    ):
+        handle = await app.start(Spinning)
+        await reaches(handle, RunStatus.BLOCKED)
+        assert "spinning" in ((await handle.info()).blocked_reason or "")
+        assert await (await app.start(Healthy)).result(10) == "packed flower"
+        await handle.terminate()
