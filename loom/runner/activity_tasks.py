@@ -104,6 +104,9 @@ class ActivityTasks:
             )
         )
         for task in claimed.tasks:
+            if task.attempt - 1 > task.failures:
+                # An attempt of our own may be among the lost ones, and still be running.
+                self.lost([TaskLease(task.run_key, task.activity_id, t) for t in range(task.token)])
             self._start_claimed(task)
         return Claimed(bool(claimed.tasks), claimed.next_due_at)
 
