@@ -126,5 +126,5 @@ async def test_each_store_refuses_the_dsn_of_the_other() -> None:
     "dsn", ["postgresql://db:many/loom", "postgresql:///loom?host=db&port=many"]
 )
 async def test_what_the_driver_cannot_read_is_a_matter_of_configuration(dsn: str) -> None:
-    with pytest.raises(ConfigurationError, match="db/loom|db:many/loom"):
+    with pytest.raises(ConfigurationError, match=r"db.*/loom"):
         await postgres.open_store(dsn)

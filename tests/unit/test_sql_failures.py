@@ -6,6 +6,7 @@ import sqlite3
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from loom.errors import StoreError, StoreUnavailableError
@@ -84,6 +85,15 @@ def test_what_does_not_pass_is_a_refusal(error: Exception) -> None:
 @pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), TypeError()], ids=named)
 def test_a_mistake_in_loom_is_not_taken_for_a_failure_of_the_database(error: Exception) -> None:
     assert not isinstance(error, DRIVER_ERRORS)
+
+
+def test_sqlalchemy_s_wrappings_make_no_difference() -> None:
+    emulated = EmulatedDBAPIException("full", asyncpg.TooManyConnectionsError("full"))
+    wrapped = DBAPIError("SELECT 1", {}, emulated)
+    for error in (emulated, wrapped):
+        assert isinstance(error, DRIVER_ERRORS)
+        assert type(store_error(error, "here")) is StoreUnavailableError
+        assert str(store_error(error, "here")) == "here: full"
 
 
 def test_an_error_says_where_and_what() -> None:

@@ -10,7 +10,7 @@ import sqlite3
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from loom.errors import SchemaVersionError, StoreError, StoreUnavailableError
@@ -58,9 +58,12 @@ _CONNECTION_LOST: Final = (
     asyncpg.OutdatedSchemaCacheError,
 )
 
+# SQLAlchemy wraps what is raised on its own connections, and while it connects for its pool.
+_WRAPPED: Final = (DBAPIError, EmulatedDBAPIException)
+
 DRIVER_ERRORS: Final = (
     sqlite3.Error,
-    DBAPIError,
+    *_WRAPPED,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     *_CONNECTION_LOST,
@@ -73,8 +76,8 @@ DRIVER_ERRORS: Final = (
 
 def store_error(error: BaseException, where: str) -> StoreError:
     """The error to raise for a driver's; ``where`` names the database, without a password."""
-    if isinstance(error, DBAPIError):
-        error = error.driver_exception or error.orig or error
+    while isinstance(error, _WRAPPED) and error.orig is not None:
+        error = error.orig
     kind = StoreUnavailableError if is_passing(error) else StoreError
     return kind(f"{where}: {_told(error)}")
 

@@ -131,7 +131,9 @@ class PostgresNotifier(InProcessNotifier):
         for topic in topics:
             # As JSON writes it, in ASCII.
             length = len(json.dumps(topic)) + 2
-            if chunk and size + length > _PAYLOAD_LIMIT:
+            if len(self._sender) + length > _PAYLOAD_LIMIT:
+                continue  # a queue with such a name is looked at from time to time
+            if size + length > _PAYLOAD_LIMIT:
                 yield json.dumps([self._sender, *chunk])
                 chunk, size = [], len(self._sender)
             chunk.append(topic)

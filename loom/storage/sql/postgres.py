@@ -241,14 +241,14 @@ class PostgresStore(Store):
     """An open Postgres database."""
 
     def __init__(self, dsn: PostgresDsn) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self.database = PostgresDatabase(dsn)
         self.repository: SqlRepository = SqlRepository(self.database)
         self.notifier: PostgresNotifier = PostgresNotifier(partial(connect, dsn))
 
     @asynccontextmanager
     async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
-        database = PostgresDatabase(self._dsn, pool_size=1)
+        database = PostgresDatabase(self.dsn, pool_size=1)
         try:
             yield SqlRepository(database)
         finally:

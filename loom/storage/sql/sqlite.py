@@ -30,6 +30,9 @@ from loom.storage.store import Store
 _OLDEST: Final = (3, 38, 0)  # the first that always has the JSON functions
 
 
+type Connect = Callable[[SqliteDsn], sqlite3.Connection]
+
+
 class SqliteConnection:
     """One connection with a thread of its own, on which whole functions run.
 
@@ -38,7 +41,7 @@ class SqliteConnection:
     keeps transactions apart, whatever becomes of their callers.
     """
 
-    def __init__(self, dsn: SqliteDsn, connect: Callable[[SqliteDsn], sqlite3.Connection]) -> None:
+    def __init__(self, dsn: SqliteDsn, connect: Connect) -> None:
         self._dsn = dsn
         self._connect = connect
         self._opening: asyncio.Task[aiosqlite.Connection] | None = None
@@ -165,7 +168,7 @@ class SqliteDatabase(Database):
         self,
         dsn: SqliteDsn,
         writing: threading.Lock,
-        connect: Callable[[SqliteDsn], sqlite3.Connection] = connect_writer,
+        connect: Connect = connect_writer,
     ) -> None:
         # Writers of one process queue here; SQLite's own waiting is a sleep that others overtake.
         self._writing = writing
@@ -250,7 +253,7 @@ class SqliteStore(Store):
     """An open SQLite file."""
 
     def __init__(self, dsn: SqliteDsn) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._writing = threading.Lock()
         self.database = SqliteDatabase(dsn, self._writing)
         self.repository: SqlRepository = SqlRepository(self.database)
@@ -258,7 +261,7 @@ class SqliteStore(Store):
 
     @asynccontextmanager
     async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
-        database = SqliteDatabase(self._dsn, self._writing, connect_for_leases)
+        database = SqliteDatabase(self.dsn, self._writing, connect_for_leases)
         try:
             yield SqlRepository(database)
         finally:
