@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from loom.history.status import RunStatus
@@ -19,7 +20,7 @@ from loom.storage.records import (
 )
 from loom.testing.conformance.scene import LEASE, Scene, arrival, event, turn
 
-MESSAGE_IDS = ("a", "b", "c", "d", "e")
+MESSAGE_IDS = ("a", "b", "c", "d")
 """Few, so that they meet again."""
 
 
@@ -30,6 +31,11 @@ class Pair[T]:
 
     reference: T
     tested: T
+
+
+def aged[T](items: Sequence[T], age: int) -> T:
+    """The last of them, or one that is so much older."""
+    return items[max(len(items) - 1 - age, 0)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         sequence=events[-1].sequence,
         leased=plan.schedule == "leased",
     )
-    said = Message(workflow_id(scene, plan.to or 0), MESSAGE_IDS[first % 5], arrival())
+    said = Message(workflow_id(scene, plan.to or 0), MESSAGE_IDS[first % 4], arrival())
     effects = Effects(
         plan.status,
         now,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from loom.identifiers import MAX_ID_LENGTH, new_id
-from loom.storage.records import Effects, LogRecord, RunFilter, RunRecord
+from loom.storage.records import Effects, LogRecord, Message, RunFilter, RunRecord, StartOutcome
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ALICE,
@@ -21,6 +21,7 @@ from loom.testing.conformance.scene import (
     SECOND,
     WRITTEN,
     Scene,
+    arrival,
     closing,
     event,
     following,
@@ -53,6 +54,19 @@ class RunsConformance(Conformance):
         )
         assert await scene.repository.find_run(new.workflow_id, new.run_id) == outcome.run
         assert list(await scene.repository.read_history(outcome.run.run_key)) == [event(1)]
+
+    async def test_a_run_is_born_with_what_it_sends_to_itself(self, scene: Scene) -> None:
+        """A run that is started for any worker: nobody has taken a turn, and it is due at once."""
+        new = scene.new_run()
+        start = Message(new.workflow_id, "start", arrival(b"input"), run_id=new.run_id)
+        new = replace(new, effects=Effects(RUNNING, NOW, messages=[start]))
+        [outcome] = await scene.repository.start_runs([new])
+        assert (outcome.created, outcome.run.sequence) == (True, 0)
+        [task] = await scene.claim(BOB)
+        assert [(m.position, m.message_id, m.arrival) for m in task.messages] == [
+            (1, "start", start.arrival)
+        ]
+        assert await scene.repository.start_runs([new]) == [StartOutcome(task.run, created=True)]
 
     async def test_a_run_started_by_a_worker_is_born_leased_to_it(self, scene: Scene) -> None:
         effects = Effects(RUNNING, NOW, events=[event(1), event(2)], lease_expires_at=NOW + LEASE)

@@ -8,7 +8,7 @@ so that all of them use one database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -16,10 +16,9 @@ from typing import Protocol
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
-    MultipleResults,
     RuleBasedStateMachine,
-    multiple,
+    initialize,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -35,6 +34,7 @@ from loom.storage.records import (
     Message,
     NewRun,
     WorkflowTask,
+    WorkflowTasks,
 )
 from loom.storage.repository import Repository
 from loom.testing.conformance.base import Conformance
@@ -44,6 +44,7 @@ from loom.testing.conformance.pairs import (
     Plan,
     a_run,
     after,
+    aged,
     an_attempt,
     everything_of,
     planned,
@@ -65,13 +66,15 @@ from loom.testing.conformance.scene import (
     held_by,
 )
 
-a_workflow = st.integers(1, 3)
-an_owner = st.sampled_from(["alice", "bob", "carol"])
-a_message_id = st.sampled_from(MESSAGE_IDS)
-a_status = st.sampled_from([RUNNING, RUNNING, RUNNING, BLOCKED, COMPLETED])
-a_delay = st.sampled_from([0, SECOND, LEASE, 3 * LEASE])
+OWNERS = ("alice", "bob")
+DELAYS = (0, SECOND, LEASE, 3 * LEASE)
 
-
+# What is drawn more often is given more often: most turns go on, and most writers are no zombies.
+a_workflow = st.integers(1, 2)
+an_owner = st.sampled_from(OWNERS)
+a_delay = st.sampled_from(DELAYS)
+a_status = st.sampled_from([RUNNING] * 6 + [BLOCKED, COMPLETED])
+an_age = st.sampled_from([0] * 6 + [1, 1, 2, 3])
 a_plan = st.builds(
     Plan,
     status=a_status,
@@ -90,15 +93,8 @@ class Run(Protocol):
     def __call__[T](self, coroutine: Coroutine[object, object, T]) -> T: ...
 
 
-# --- the machine ---------------------------------------------------------------------------------
-
-
 class Comparison(RuleBasedStateMachine):
     """Does everything twice."""
-
-    starts = Bundle[NewRun]("starts")
-    turns = Bundle[Pair[WorkflowTask]]("turns")
-    attempts = Bundle[Pair[ActivityTask]]("attempts")
 
     def __init__(self, tested: Repository, run: Run) -> None:
         super().__init__()
@@ -107,57 +103,68 @@ class Comparison(RuleBasedStateMachine):
         self.scenes = Pair(reference, Scene(tested, reference.queue))
         self.now: Micros = NOW
         self.started: list[NewRun] = []
+        self.turns: list[Pair[WorkflowTask]] = []
+        self.attempts: list[Pair[ActivityTask]] = []
+        self.held: list[Pair[Leases]] = []
 
     def each[T](self, call: Callable[[Scene], Coroutine[object, object, T]]) -> Pair[T]:
         return Pair(self.run(call(self.scenes.reference)), self.run(call(self.scenes.tested)))
 
+    def compare[T](self, call: Callable[[Scene], Coroutine[object, object, T]]) -> T:
+        """Do the same to both; returns what came of it in both."""
+        came = self.each(call)
+        assert came.reference == came.tested
+        return came.reference
+
     # Runs
 
-    @rule(
-        target=starts,
-        workflow=a_workflow,
-        owner=st.none() | an_owner,
-        status=a_status,
-        delay=a_delay,
-    )
+    @initialize(workflow=a_workflow)
+    def begin(self, workflow: int) -> None:
+        self.start(workflow, None, RUNNING, 0)
+        self.start(3 - workflow, OWNERS[0], RUNNING, SECOND)
+
+    @rule(workflow=a_workflow, owner=st.none() | an_owner, status=a_status, delay=a_delay)
     def start(
         self, workflow: int, owner: WorkerId | None, status: RunStatus, delay: Micros
-    ) -> NewRun:
+    ) -> None:
         effects = Effects(
             status if owner else RUNNING,
             self.now,
             events=[event(1)],
             tasks=[replace(self.scenes.reference.task(), sequence=1)] if owner else (),
             wake_at=self.now + delay,
-            lease_expires_at=self.now + LEASE if owner and status is not BLOCKED else None,
+            lease_expires_at=self.now + LEASE if owner and status is RUNNING else None,
         )
-        new = self.scenes.reference.new_run(
-            workflow_id(self.scenes.reference, workflow), effects, owner=owner
-        )
-        self.started.append(new)
-        self.start_again(new)
-        return new
+        name = workflow_id(self.scenes.reference, workflow)
+        self.started.append(self.scenes.reference.new_run(name, effects, owner=owner))
+        self.start_again(0)
 
-    @rule(new=starts)
-    def start_again(self, new: NewRun) -> None:
-        found = self.each(lambda scene: scene.repository.start_runs([new]))
-        [one], [two] = found.reference, found.tested
-        assert (one.created, a_run(one.run)) == (two.created, a_run(two.run))
+    @rule(age=an_age)
+    def start_again(self, age: int) -> None:
+        new = aged(self.started, age)
 
-    @rule(new=starts, message_id=a_message_id, exact=st.booleans())
-    def send(self, new: NewRun, message_id: str, exact: bool) -> None:
-        sent = Message(new.workflow_id, message_id, arrival(), run_id=new.run_id if exact else None)
-        outcomes = self.each(lambda scene: scene.send(sent, now=self.now))
-        assert outcomes.reference == outcomes.tested
+        async def start(scene: Scene) -> tuple[object, ...]:
+            [outcome] = await scene.repository.start_runs([new])
+            return outcome.created, a_run(outcome.run)
 
-    @rule(new=starts)
-    def delete(self, new: NewRun) -> None:
+        self.compare(start)
+
+    @rule(age=an_age, message_id=st.sampled_from(MESSAGE_IDS), exact=st.booleans())
+    def send(self, age: int, message_id: str, exact: bool) -> None:
+        new = aged(self.started, age)
+        run_id = new.run_id if exact else None
+        sent = Message(new.workflow_id, message_id, arrival(), run_id)
+        self.compare(lambda scene: scene.send(sent, now=self.now))
+
+    @rule(age=an_age)
+    def delete(self, age: int) -> None:
+        new = aged(self.started, age)
+
         async def delete(scene: Scene) -> int:
             run = await scene.repository.find_run(new.workflow_id, new.run_id)
             return await scene.repository.delete_runs([run.run_key] if run else [])
 
-        deleted = self.each(delete)
-        assert deleted.reference == deleted.tested
+        self.compare(delete)
 
     @rule(delay=a_delay)
     def time_passes(self, delay: Micros) -> None:
@@ -165,100 +172,103 @@ class Comparison(RuleBasedStateMachine):
 
     # Turns
 
-    @rule(target=turns, owner=an_owner, blocked_for=st.none() | a_delay)
-    def claim(
-        self, owner: WorkerId, blocked_for: Micros | None
-    ) -> MultipleResults[Pair[WorkflowTask]]:
+    @rule(owner=an_owner, blocked_for=st.none() | a_delay)
+    def claim(self, owner: WorkerId, blocked_for: Micros | None) -> None:
         claim = self.scenes.reference.workflow_claim(owner, self.now)
         if blocked_for is not None:
             claim = replace(claim, blocked_before=self.now - blocked_for)
-        found = self.each(lambda scene: scene.repository.claim_workflow_tasks(claim))
-        return multiple(*self.pair_turns(found.reference.tasks, found.tested.tasks))
+        self.take(lambda scene: scene.repository.claim_workflow_tasks(claim))
 
-    @rule(target=turns, new=starts, owner=an_owner)
-    def claim_one(self, new: NewRun, owner: WorkerId) -> MultipleResults[Pair[WorkflowTask]]:
-        async def claim(scene: Scene) -> Iterable[WorkflowTask]:
+    @rule(age=an_age, owner=an_owner)
+    def claim_one(self, age: int, owner: WorkerId) -> None:
+        new = aged(self.started, age)
+
+        async def claim(scene: Scene) -> WorkflowTasks:
             run = await scene.repository.find_run(new.workflow_id, new.run_id)
             claim = scene.workflow_claim(owner, self.now)
             claim = replace(claim, run_key=run.run_key if run else 0)
-            return (await scene.repository.claim_workflow_tasks(claim)).tasks
+            return await scene.repository.claim_workflow_tasks(claim)
 
+        self.take(claim)
+
+    def take(self, claim: Callable[[Scene], Coroutine[object, object, WorkflowTasks]]) -> None:
         found = self.each(claim)
-        return multiple(*self.pair_turns(found.reference, found.tested))
+        one = {task.run.run_id: task for task in found.reference.tasks}
+        two = {task.run.run_id: task for task in found.tested.tasks}
+        assert one.keys() == two.keys()
+        for pair in (Pair(one[run_id], two[run_id]) for run_id in one):
+            assert a_run(pair.reference.run) == a_run(pair.tested.run)
+            assert list(pair.reference.messages) == list(pair.tested.messages)
+            self.turns.append(pair)
+            self.held.append(Pair(held_by(pair.reference), held_by(pair.tested)))
 
-    def pair_turns(
-        self, reference: Iterable[WorkflowTask], tested: Iterable[WorkflowTask]
-    ) -> list[Pair[WorkflowTask]]:
-        one = {task.run.run_id: task for task in reference}
-        two = {task.run.run_id: task for task in tested}
-        for run_id in one.keys() | two.keys():
-            assert (run_id in one) == (run_id in two), f"only one store gave {run_id}"
-            assert a_run(one[run_id].run) == a_run(two[run_id].run)
-            assert list(one[run_id].messages) == list(two[run_id].messages)
-        return [Pair(one[run_id], two[run_id]) for run_id in one]
-
-    @rule(target=turns, pair=turns, plan=a_plan)
-    def write(self, pair: Pair[WorkflowTask], plan: Plan) -> MultipleResults[Pair[WorkflowTask]]:
-        scenes, now = self.scenes, self.now
-        one = planned(scenes.reference, pair.reference, plan, now)
-        two = planned(scenes.tested, pair.tested, plan, now)
+    @precondition(lambda self: self.turns)
+    @rule(age=an_age, plan=a_plan)
+    def write(self, age: int, plan: Plan) -> None:
+        pair, scenes = aged(self.turns, age), self.scenes
+        one = planned(scenes.reference, pair.reference, plan, self.now)
+        two = planned(scenes.tested, pair.tested, plan, self.now)
         outcomes = Pair(self.run(scenes.reference.write(one)), self.run(scenes.tested.write(two)))
         assert outcomes.reference == outcomes.tested
-        if outcomes.reference != [WRITTEN]:
-            return multiple()
-        # As a live instance goes on after its own write, whether or not it still holds the run.
-        return multiple(Pair(after(pair.reference, one), after(pair.tested, two)))
+        if outcomes.reference == [WRITTEN]:
+            # As a live instance goes on after its own write, whether or not it still holds the run.
+            self.turns.append(Pair(after(pair.reference, one), after(pair.tested, two)))
 
     # Attempts
 
-    @rule(target=attempts, owner=an_owner)
-    def claim_activities(self, owner: WorkerId) -> MultipleResults[Pair[ActivityTask]]:
+    @rule(owner=an_owner)
+    def claim_activities(self, owner: WorkerId) -> None:
         found = self.each(lambda scene: scene.claim_activities(owner, self.now))
         one = {(task.run_id, task.activity_id): task for task in found.reference}
         two = {(task.run_id, task.activity_id): task for task in found.tested}
-        assert {k: an_attempt(t) for k, t in one.items()} == {
-            k: an_attempt(t) for k, t in two.items()
-        }
-        return multiple(*(Pair(one[key], two[key]) for key in one))
+        assert one.keys() == two.keys()
+        for pair in (Pair(one[key], two[key]) for key in one):
+            assert an_attempt(pair.reference) == an_attempt(pair.tested)
+            self.attempts.append(pair)
+            self.held.append(Pair(held_by(pair.reference), held_by(pair.tested)))
 
-    @rule(pair=attempts, retry_in=st.none() | a_delay)
-    def complete(self, pair: Pair[ActivityTask], retry_in: Micros | None) -> None:
+    @precondition(lambda self: self.attempts)
+    @rule(age=an_age, retry_in=st.none() | a_delay)
+    def complete(self, age: int, retry_in: Micros | None) -> None:
         def end(task: ActivityTask) -> ActivityCompletion:
             if retry_in is None:
                 return completion(task, self.now)
             return replace(failure(task, self.now + retry_in), now=self.now)
 
+        pair = aged(self.attempts, age)
         one = self.run(self.scenes.reference.complete(end(pair.reference)))
         two = self.run(self.scenes.tested.complete(end(pair.tested)))
         assert one == two
 
     # Leases
 
-    @rule(pair=turns | attempts, owner=an_owner)
-    def extend(self, pair: Pair[WorkflowTask] | Pair[ActivityTask], owner: WorkerId) -> None:
-        one, two = (
-            self.run(scene.repository.extend_leases(held, owner, self.now + LEASE))
-            for scene, held in self.leases(pair)
-        )
+    @precondition(lambda self: self.held)
+    @rule(age=an_age, owner=an_owner)
+    def extend(self, age: int, owner: WorkerId) -> None:
+        held, until = aged(self.held, age), self.now + LEASE
+        one = self.run(self.scenes.reference.repository.extend_leases(held.reference, owner, until))
+        two = self.run(self.scenes.tested.repository.extend_leases(held.tested, owner, until))
         assert (len(one.runs), len(one.tasks)) == (len(two.runs), len(two.tasks))
 
-    @rule(pair=turns | attempts)
-    def release(self, pair: Pair[WorkflowTask] | Pair[ActivityTask]) -> None:
-        for scene, held in self.leases(pair):
-            self.run(scene.repository.release_leases(held, self.now))
-
-    def leases(self, pair: Pair[WorkflowTask] | Pair[ActivityTask]) -> list[tuple[Scene, Leases]]:
-        return [
-            (self.scenes.reference, held_by(pair.reference)),
-            (self.scenes.tested, held_by(pair.tested)),
-        ]
+    @precondition(lambda self: self.held)
+    @rule(age=an_age)
+    def release(self, age: int) -> None:
+        held = aged(self.held, age)
+        self.run(self.scenes.reference.repository.release_leases(held.reference, self.now))
+        self.run(self.scenes.tested.repository.release_leases(held.tested, self.now))
 
     # What is left
 
     def teardown(self) -> None:
+        for owner in OWNERS:
+            self.claim(owner, None)
+        # When each thing becomes due shows what the stores never tell.
+        for delay in DELAYS:
+            self.now += delay
+            self.claim("onlooker", None)
+            self.claim_activities("onlooker")
         for new in self.started:
-            seen = self.each(partial(everything_of, new=new))
-            assert seen.reference == seen.tested
+            self.compare(partial(everything_of, new=new))
 
 
 class StatefulConformance(Conformance):
