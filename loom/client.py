@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from loom.history.codec import plain_attributes
 from loom.history.events import (
     Event,
     SignalReceived,
+    Stamped,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -253,18 +255,19 @@ class Client(RunAccess):
         return False
 
     def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
-        for message in task.messages:
-            event = _readable_event(message)
-            if isinstance(event, WorkflowTerminated):
-                effects = terminated_effects(
-                    event.reason,
-                    after=task.run.sequence,
-                    at=self._clock.now(),
-                    message_id=message.message_id,
-                )
-                run = task.run
-                return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)
-        return None
+        arrivals = list(self._readable(task.messages))
+        if not any(isinstance(arrival.event, WorkflowTerminated) for arrival in arrivals):
+            return None
+        run = task.run
+        effects = terminated_effects(arrivals, after=run.sequence)
+        return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)
+
+    def _readable(self, messages: Sequence[InboxRecord]) -> Iterator[Stamped]:
+        """A message that cannot be read must not keep its run from being ended."""
+        now = self._clock.now()
+        for message in messages:
+            with suppress(HistoryError):
+                yield Stamped(message_event(message), now, message.message_id)
 
     async def _write_end(self, ended: Transition, run_id: RunId) -> bool:
         (outcome,) = await self._repository.write_transitions([ended])
@@ -286,13 +289,6 @@ class Client(RunAccess):
                 f"Workflow {workflow_id!r} has ended, so it takes no more messages."
             )
         self._notifier.publish([MESSAGES])
-
-
-def _readable_event(message: InboxRecord) -> Event | None:
-    try:
-        return message_event(message)
-    except HistoryError:
-        return None
 
 
 def check_id(what: str, value: object) -> str:

@@ -25,8 +25,6 @@ class Incoming:
     message_id: MessageId | None = None
     position: int | None = None
     attempt: Attempt | None = None
-    recorded_at: Micros | None = None
-    """When it was taken into history, if it is there already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,8 +107,5 @@ def consumed_through(incoming: list[Incoming]) -> int | None:
 
 
 def stamped(incoming: list[Incoming], at: Micros) -> list[Stamped]:
-    """Arrivals with the moment at which they are taken, or were."""
-    return [
-        Stamped(i.event, at if i.recorded_at is None else i.recorded_at, i.message_id)
-        for i in incoming
-    ]
+    """Arrivals with the moment at which they are taken."""
+    return [Stamped(i.event, at, i.message_id) for i in incoming]

@@ -44,7 +44,7 @@ async def revive(
     repository: HistoryRepository,
     converter: PayloadConverter,
 ) -> WorkflowInstance:
-    """Replay a run's history.
+    """Replay a run's history, which is empty before its first turn.
 
     Raises ``HistoryError`` when the history is damaged and ``NonDeterministicWorkflowError`` when
     the code does not fit it.
@@ -59,20 +59,6 @@ async def revive(
     )
     instance.replay_until_block(history)
     return instance
-
-
-async def unstarted(run: RunRecord, repository: HistoryRepository) -> Stamped | None:
-    """What a run was started with, if it still waits for its first turn.
-
-    It has one event then, and is due though it has no timer. A first turn that was taken and left
-    no more than lines in the log may not be taken again, or they would be there twice.
-    """
-    if run.sequence != 1 or run.wake_at is None:
-        return None
-    if await repository.read_logs(run.run_key, limit=1):
-        return None
-    [(_, started)] = await read_history(run, repository)
-    return started
 
 
 async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:

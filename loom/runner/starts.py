@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.errors import LoomError
@@ -14,10 +15,13 @@ from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
 from loom.runner.owned_run import OwnedRun
 from loom.runner.revival import new_instance
-from loom.runner.transitions import event_records
+from loom.runner.transitions import arrival_of
 from loom.runner.turns import Turn, Turns
 from loom.runner.workflow_tasks import WorkflowTasks
-from loom.storage.records import Effects, NewRun, StartOutcome
+from loom.storage.records import Effects, Message, NewRun, StartOutcome
+
+_START: Final = "start"
+"""The id of the message by which a run is started elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,9 @@ type StartWriter = GroupWriter[NewRun, StartOutcome]
 async def start_for_anybody(
     request: StartRequest, clock: Clock, writer: StartWriter
 ) -> StartOutcome:
-    """Start a run that any worker may take."""
-    now = clock.now()
-    effects = Effects(
-        status=RunStatus.RUNNING,
-        recorded_at=now,
-        events=event_records([Stamped(request.event, now)], 0),
-        wake_at=now,
-    )
+    """Start a run that any worker may take: the first message in its inbox says so."""
+    started = Message(request.workflow_id, _START, arrival_of(request.event), run_id=request.run_id)
+    effects = Effects(status=RunStatus.RUNNING, recorded_at=clock.now(), messages=[started])
     return await writer.submit(request.new_run(effects, None))
 
 

@@ -18,10 +18,11 @@ from loom.history.events import (
     ActivityScheduled,
     Event,
     Stamped,
+    WorkflowStarted,
     WorkflowTerminated,
 )
 from loom.history.status import RunStatus
-from loom.identifiers import MessageId, Micros
+from loom.identifiers import Micros
 from loom.storage.records import (
     Arrival,
     Effects,
@@ -67,13 +68,17 @@ def blocked_effects(reason: str, *, at: Micros, retry_at: Micros) -> Effects:
     )
 
 
-def terminated_effects(
-    reason: str, *, after: int, at: Micros, message_id: MessageId | None
-) -> Effects:
-    """The end of a run whose code has no say in it."""
-    ended = Stamped(WorkflowTerminated(reason), at, message_id)
+def terminated_effects(arrivals: Sequence[Stamped], *, after: int) -> Effects:
+    """The end of a run whose code has no say in it.
+
+    Of its arrivals, one of which ends it, only what it was started with is recorded, too.
+    """
+    started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
+    ended = next(s for s in arrivals if isinstance(s.event, WorkflowTerminated))
     return Effects(
-        status=RunStatus.TERMINATED, recorded_at=at, events=event_records([ended], after)
+        status=RunStatus.TERMINATED,
+        recorded_at=ended.at,
+        events=event_records([*started, ended], after),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
@@ -66,20 +66,16 @@ class Turns:
         *,
         after: int,
         local: Sequence[int] = (),
-        recorded: int = 0,
     ) -> Turn:
         """Let the code decide, and keep slots for the activities that can start here.
 
         Args:
             after: the sequence of the run's last event.
             local: ids of the run's activities that are running in this worker.
-            recorded: how many of the arrivals, the first ones, are in the history already.
 
         Raises whatever halted the instance.
         """
         decision = instance.activate(arrivals)
-        if recorded:
-            decision = replace(decision, events=decision.events[recorded:])
         now = self._clock.now()
         reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
         still_local = set(local).difference(cancelled_activities(decision))

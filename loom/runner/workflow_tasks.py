@@ -23,9 +23,9 @@ from loom.errors import (
 from loom.history.events import (
     ActivityCompleted,
     ActivityFailed,
+    Event,
     Stamped,
     TimerFired,
-    WorkflowTerminated,
 )
 from loom.history.failures import failure_from
 from loom.history.payloads import PayloadConverter
@@ -39,7 +39,7 @@ from loom.runner.instance_cache import InstanceCache
 from loom.runner.leases import HeldLeases
 from loom.runner.options import RunnerOptions
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
-from loom.runner.revival import new_instance, revive, unstarted
+from loom.runner.revival import revive
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import blocked_effects, terminated_effects
 from loom.runner.turns import Turns, moment
@@ -247,7 +247,7 @@ class WorkflowTasks:
 
     async def _take_turns(self, owned: OwnedRun) -> None:
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
-            await self._terminate(owned, owned.termination)
+            await self._terminate(owned, owned.termination.event)
             return
         if owned.poison is not None:
             raise owned.poison
@@ -280,23 +280,12 @@ class WorkflowTasks:
         workflow = self._registry.workflow(run.name, run.version)
         if workflow is None:
             raise LoomError(f"This worker has no {run.name!r} in version {run.version!r}.")
-        started = await unstarted(run, self._repository)
-        if started is None:
-            return await revive(workflow, run, self._repository, self._converter)
-        owned.arrivals.insert(0, Incoming(started.event, recorded_at=started.at))
-        return new_instance(
-            workflow,
-            workflow_id=run.workflow_id,
-            run_id=run.run_id,
-            queue=run.queue,
-            converter=self._converter,
-        )
+        return await revive(workflow, run, self._repository, self._converter)
 
     async def _take_turn(self, owned: OwnedRun, instance: WorkflowInstance) -> bool:
         """Whether the run is still owned afterwards."""
         incoming = owned.take_arrivals()
-        recorded = [i.recorded_at for i in incoming if i.recorded_at is not None]
-        at = max(moment(self._clock, instance), *recorded, 0)
+        at = moment(self._clock, instance)
         timers = [Stamped(TimerFired(t), at) for t in instance.take_due_timers(at)]
         arrivals = stamped(incoming, at) + timers
         turn = self._turns.plan(
@@ -304,7 +293,6 @@ class WorkflowTasks:
             arrivals,
             after=owned.sequence,
             local=tuple(owned.local),
-            recorded=len(recorded),
         )
         try:
             written = await self._write(owned, turn.effects, consumed_through(incoming))
@@ -345,13 +333,10 @@ class WorkflowTasks:
 
     # --- letting go ---
 
-    async def _terminate(self, owned: OwnedRun, message: Incoming) -> None:
+    async def _terminate(self, owned: OwnedRun, event: Event) -> None:
         """End a run whose code need not be asked, and may not even be runnable."""
-        event = message.event
-        assert isinstance(event, WorkflowTerminated)
-        effects = terminated_effects(
-            event.reason, after=owned.sequence, at=self._clock.now(), message_id=message.message_id
-        )
+        arrivals = stamped(owned.arrivals, self._clock.now())
+        effects = terminated_effects(arrivals, after=owned.sequence)
         if await self._write(owned, effects, None):
             self._closings.announce(owned.run.run_id, event)
             self._notifier.publish([run_topic(owned.run.run_id)])

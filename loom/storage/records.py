@@ -198,8 +198,9 @@ class WriteOutcome(Enum):
 class NewRun:
     """A run to be started, with what its first turn did when the starter ran it at once.
 
-    Without an owner its effects hold the first event alone, with ``wake_at`` saying when a worker
-    may take it. With one it is born leased to that owner, with token 1.
+    With an owner it is born with token 1, and leased to that owner if its effects keep the run.
+    Without one nobody has taken a turn of it: its effects hold a message to the run itself, which
+    is the first in its inbox.
     """
 
     workflow_id: WorkflowId
