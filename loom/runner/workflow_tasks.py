@@ -387,8 +387,10 @@ class WorkflowTasks:
         """Never fails: a lease that cannot be given back runs out by itself."""
         runs = tuple(lease for leases in batch for lease in leases.runs)
         tasks = tuple(lease for leases in batch for lease in leases.tasks)
+        leases = Leases(runs, tasks)
         try:
-            await self._repository.release_leases(Leases(runs, tasks), self._clock.now())
+            if leases:
+                await self._repository.release_leases(leases, self._clock.now())
         except LoomError as error:
             _log.warning("leases could not be given back, they run out by themselves: %s", error)
         return [None] * len(batch)

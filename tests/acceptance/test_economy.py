@@ -1,0 +1,91 @@
+"""What a step costs, in calls and rows: the same at the first as at the last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import loom
+from tests.conditions import eventually
+from tests.faults import Counting, watched_app
+
+type Context = loom.WorkflowContext[Any, Any]
+
+
+@loom.activity
+async def step(n: int) -> int:
+    return n + 1
+
+
+@loom.workflow
+class Sequence(loom.Workflow[int, Any]):
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> int:
+        done = 0
+        while done < ctx.input:
+            done = await ctx.activity(step, done)
+        return done
+
+
+@loom.workflow
+class Idle(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> Any:
+        return await ctx.wait_for_signal("go")
+
+
+async def test_a_start_and_each_step_cost_one_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app:
+        async with app.worker(workflows=[Sequence], activities=[step]):
+            handle = await app.start(Sequence, 20)
+            assert await handle.result(10) == 20
+            assert counting.calls == {"current_time": 3, "start_runs": 1, "write_transitions": 20}
+
+
+async def test_starting_a_run_that_only_waits_costs_one_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app, app.worker(workflows=[Idle]):
+        await app.start(Idle)
+        assert counting.commits == 1
+
+
+async def test_a_start_without_a_worker_costs_one_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app:
+        await app.start(Sequence, 1)
+        assert counting.commits == 1
+
+
+async def test_waiting_for_a_result_next_to_its_worker_reads_nothing(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app:
+        async with app.worker(workflows=[Sequence], activities=[step]):
+            handle = await app.start(Sequence, 5)
+            await handle.result(10)
+            assert counting.calls["find_run"] == counting.calls["read_history"] == 0
+
+
+async def test_five_thousand_steps_cost_five_thousand_times_one(memory_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(memory_dsn, counting) as app:
+        async with app.worker(workflows=[Sequence], activities=[step]):
+            assert await (await app.start(Sequence, 5_000)).result(50) == 5_000
+    assert counting.commits == 5_001
+    assert counting.rows_read == 0
+    assert counting.events_written == 2 * 5_001
+
+
+async def test_a_recovered_run_reads_its_history_once_and_no_more(dsn: str) -> None:
+    counting = Counting()
+    async with loom.Loom(dsn) as client:
+        async with watched_app(dsn, Counting()) as app:
+            async with app.worker(workflows=[Sequence], activities=[step]):
+                handle = await client.start(Sequence, 60)
+
+                async def is_under_way() -> bool:
+                    return (await handle.info()).history_length >= 40
+
+                await eventually(is_under_way)
+        recorded = (await handle.info()).history_length
+        async with watched_app(dsn, counting) as app:
+            async with app.worker(workflows=[Sequence], activities=[step]):
+                assert await handle.result(20) == 60
+    assert counting.rows_read == recorded

@@ -1,0 +1,193 @@
+"""A store whose calls can be watched and made to go wrong, whichever database is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any
+from unittest.mock import patch
+
+import loom
+from loom.app import open_store
+from loom.errors import StoreUnavailableError
+from loom.storage.repository import LeaseRepository, Repository
+from loom.storage.store import Store
+
+type Call = Callable[[], Awaitable[Any]]
+
+READS = frozenset(
+    {"current_time", "read_history", "read_logs", "find_run", "list_runs", "list_tasks"}
+)
+
+
+class Interceptor:
+    """Stands between the runner and the store. This one lets everything through."""
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        return await call()
+
+
+def _delegated(name: str) -> Any:
+    async def method(self: Any, *args: Any, **options: Any) -> Any:
+        call = getattr(self._inner, name)
+        return await self._intercept(name, lambda: call(*args, **options), args)
+
+    return method
+
+
+class _Watched:
+    def __init__(self, inner: LeaseRepository, intercept: Interceptor) -> None:
+        self._inner = inner
+        self._intercept = intercept
+
+
+WatchedRepository: Any = type(
+    "WatchedRepository",
+    (_Watched, Repository),
+    {name: _delegated(name) for name in Repository.__abstractmethods__},
+)
+
+
+class WatchedStore(Store):
+    def __init__(self, inner: Store, intercept: Interceptor) -> None:
+        self._inner = inner
+        self._intercept = intercept
+        self.repository = WatchedRepository(inner.repository, intercept)
+        self.notifier = inner.notifier
+
+    @asynccontextmanager
+    async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
+        # Renewals run on another thread, at moments that no test can count on.
+        async with self._inner.lease_repository() as repository:
+            yield repository
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@asynccontextmanager
+async def watched_app(
+    dsn: str, intercept: Interceptor, **settings: Any
+) -> AsyncIterator[loom.Loom]:
+    """An open application whose calls to the store go through an interceptor."""
+
+    async def open_watched(dsn: str) -> Store:
+        return WatchedStore(await open_store(dsn), intercept)
+
+    app = loom.Loom(dsn, settings=loom.Settings(**settings))
+    with patch("loom.app.open_store", open_watched):
+        await app.__aenter__()
+    try:
+        yield app
+    finally:
+        await app.__aexit__(None, None, None)
+
+
+class Counting(Interceptor):
+    """Counts calls, and what went through them."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.rows_read = 0
+        self.events_written = 0
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        answer = await call()
+        if method.startswith("claim_") and not answer.tasks:
+            return answer  # a look that found nothing writes nothing
+        self.calls[method] += 1
+        if method in ("read_history", "read_logs"):
+            self.rows_read += len(answer)
+        if method in ("start_runs", "write_transitions"):
+            self.events_written += sum(len(item.effects.events) for item in arguments[0])
+        return answer
+
+    @property
+    def commits(self) -> int:
+        return sum(count for method, count in self.calls.items() if method not in READS)
+
+
+class Fault(Enum):
+    """How a call goes wrong."""
+
+    BEFORE = "raises before anything is done"
+    AFTER = "is done, and its answer is lost"
+    TWICE = "is done twice, and answers as the second time"
+    SLOW = "is done after others had time to act"
+    CRASH = "is done, and nothing of this process ever is again"
+
+
+class Faulty(Interceptor):
+    """Makes the n-th call that is no read go wrong."""
+
+    def __init__(self, fault: Fault, n: int) -> None:
+        self._fault = fault
+        self._left = n
+        self.struck = asyncio.Event()
+
+    @property
+    def has_crashed(self) -> bool:
+        return self._fault is Fault.CRASH and self.struck.is_set()
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        if self.has_crashed:
+            raise _unavailable()
+        if method in READS:
+            return await call()
+        self._left -= 1
+        if self._left != 0:
+            return await call()
+        self.struck.set()
+        return await self._go_wrong(call)
+
+    async def _go_wrong(self, call: Call) -> Any:
+        match self._fault:
+            case Fault.BEFORE:
+                raise _unavailable()
+            case Fault.AFTER | Fault.CRASH:
+                await call()
+                raise _unavailable()
+            case Fault.TWICE:
+                await call()
+                return await call()
+            case Fault.SLOW:
+                await asyncio.sleep(0.02)
+                return await call()
+
+
+class Outage(Interceptor):
+    """A store that cannot be reached while ``down`` is set."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.refused = 0
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        if self.down:
+            self.refused += 1
+            await asyncio.sleep(0)
+            raise _unavailable()
+        return await call()
+
+
+class Gate(Interceptor):
+    """Holds one method's calls until it is opened."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self.open = asyncio.Event()
+        self.open.set()
+        self.waiting = 0
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        if method == self._method and not self.open.is_set():
+            self.waiting += 1
+            await self.open.wait()
+        return await call()
+
+
+def _unavailable() -> StoreUnavailableError:
+    return StoreUnavailableError("the test has pulled the plug")
