@@ -90,7 +90,7 @@ class WorkflowInstance(Runtime):
         self.status = RunStatus.RUNNING
         self._workflow = workflow
         self._queue = queue
-        self._loop = DeterministicLoop(self)  # type: ignore[abstract]  # it refuses the rest
+        self._loop = DeterministicLoop(self, run_id)  # type: ignore[abstract]  # it refuses the rest
         self._timers = Timers()
         self._signals = SignalBox(self._loop.create_future)
         self._activities: dict[int, asyncio.Future[bytes]] = {}

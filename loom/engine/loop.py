@@ -10,6 +10,8 @@ The rules:
 4. What has no deterministic meaning (threads, sockets, signals, subprocesses) is refused with an
    error that says what to use instead.
 5. Tasks are held by strong references: garbage collection must never resume or end a coroutine.
+6. Tasks have hashes that are the same on every replay: asyncio keeps them in sets, and a
+   ``TaskGroup`` cancels its tasks in the order of one.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
+import zlib
 from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +27,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Protocol
 
 from loom.errors import LoomError, StopReplay
-from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId
 
 MAX_CALLBACKS: Final = 1_000_000
 """Callbacks in one turn after which the code counts as spinning rather than waiting."""
@@ -46,10 +49,23 @@ class DurableTimerHandle(asyncio.TimerHandle):
     timer_id: int
 
 
+class WorkflowTask(asyncio.Task[Any]):
+    """A task whose hash is its number in the run, rather than its place in memory."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, coro: Any, *, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class DeterministicLoop(asyncio.AbstractEventLoop):
     """An event loop for the coroutines of one run."""
 
-    def __init__(self, timers: TimerService) -> None:
+    def __init__(self, timers: TimerService, run_id: RunId) -> None:
         self.now: Micros = 0
         self.halted = False
         """Set to stop between two callbacks, for good."""
@@ -60,6 +76,9 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         # Empty, so that no context variable of the host leaks into the workflow.
         self._context = contextvars.Context()
         self._task_count = 0
+        # Tasks of all runs meet in one set of asyncio's, so that they should differ in their
+        # hashes. Within a run they grow from 1 in their lower bits, which orders smaller sets.
+        self._first_hash = zlib.crc32(run_id.encode()) << 16
 
     def run_until_quiescent(self) -> None:
         """Run callbacks until none is left, or until the loop is halted."""
@@ -151,7 +170,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, *, name: object = None, **options: Any) -> asyncio.Task[Any]:
         self._task_count += 1
         name = f"workflow-task-{self._task_count}" if name is None else str(name)
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, **options)
+        number = self._first_hash + self._task_count
+        task = WorkflowTask(coro, number=number, loop=self, name=name, **options)
         self._tasks[task] = None
         task.add_done_callback(self._forget)
         return task
