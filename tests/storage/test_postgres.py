@@ -21,7 +21,6 @@ from tests.conditions import eventually
 from tests.databases import plain_dsn
 from tests.postgres import LocalServer, PostgresUnavailable, local_binaries, local_server
 
-
 OURS = "FROM pg_stat_activity WHERE application_name = 'loom' AND datname = current_database()"
 
 

@@ -16,6 +16,7 @@ from loom.storage.records import (
     EventRecord,
     LogRecord,
     Message,
+    NewRun,
     NewTask,
     SendOutcome,
 )
@@ -64,14 +65,22 @@ class Changes:
             self._consumed[run.run_key] = run.inbox_consumed
         self._turned.add(run.run_key)
         self._record(run, effects, owner)
+        for message in effects.messages:
+            self.send(message, effects.recorded_at)
 
-    def started(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
-        """Take in a run that has just been inserted, first turn included."""
+    def start(self, run: RunState, new: NewRun) -> None:
+        """Take in a run that has just been inserted: first turn and own messages included."""
         self.runs[run.run_key] = run
         self._addresses[run.workflow_id, run.run_id] = run.run_key
         if run.is_open:
             self._addresses[run.workflow_id, None] = run.run_key
-        self._record(run, effects, owner)
+        self._record(run, new.effects, new.owner or "")
+        own = own_messages(new)
+        for position, message in enumerate(own[: run.inbox_count], start=1):
+            self._put(run, position, message.message_id, message.arrival)
+        for message in new.effects.messages:
+            if message not in own:
+                self.send(message, new.effects.recorded_at)
 
     def _record(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
         """Gather what a turn leaves outside its run's own row."""
@@ -89,8 +98,6 @@ class Changes:
         else:
             self._closed.add(run.run_key)
             self._new_tasks = {k: v for k, v in self._new_tasks.items() if k[0] != run.run_key}
-        for message in effects.messages:
-            self.send(message, effects.recorded_at)
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -109,12 +116,15 @@ class Changes:
 
     def deliver(self, run: RunState, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
         """Put into the inbox what is known not to be there."""
-        self._taken.add((run.run_key, message_id))
         self._reached.add(run.run_key)
+        self._put(run, run.receive(now), message_id, arrival)
+
+    def _put(self, run: RunState, position: int, message_id: MessageId, arrival: Arrival) -> None:
+        self._taken.add((run.run_key, message_id))
         self._messages.append(
             {
                 "run_key": run.run_key,
-                "position": run.receive(now),
+                "position": position,
                 "message_id": message_id,
                 "type": arrival.type,
                 "schema_version": arrival.schema_version,
@@ -160,6 +170,13 @@ class Changes:
         saved = [task.parameters() for _, task in sorted(self._saved_tasks.items())]
         yield from _many(s.tasks.save, saved)
         yield from _many(s.tasks.insert, list(self._new_tasks.values()))
+
+
+def own_messages(new: NewRun) -> list[Message]:
+    """What a new run begins its inbox with, each message once."""
+    own = (m for m in new.effects.messages if m.workflow_id == new.workflow_id)
+    mine = (m for m in own if m.run_id in (None, new.run_id))
+    return list({message.message_id: message for message in mine}.values())
 
 
 def _many(statement: Statement, parameters: list[dict[str, Any]]) -> Transaction[None]:

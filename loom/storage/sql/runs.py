@@ -17,7 +17,7 @@ from loom.storage.records import (
     RunRecord,
     StartOutcome,
 )
-from loom.storage.sql.changes import Changes
+from loom.storage.sql.changes import Changes, own_messages
 from loom.storage.sql.rows import RunState, born, event_record, run_record
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Many, Query, Transaction
@@ -28,7 +28,13 @@ _PATIENCE: Final = 10
 
 def start_runs(s: Statements, runs: Sequence[NewRun]) -> Transaction[list[StartOutcome]]:
     """Create runs, unless the same one or an open one of their workflow id is there."""
-    messages = [message for run in runs for message in run.effects.messages]
+    messages = [
+        message
+        for run in runs
+        for message in run.effects.messages
+        # Its own, which need not be found.
+        if message.workflow_id != run.workflow_id
+    ]
     changes = yield from begin(s, (), messages)
     outcomes: dict[RunId, StartOutcome] = {}
     missing = list(runs)
@@ -81,14 +87,16 @@ def _insert(
         if state.run_id in keys:
             state.run_key = keys[state.run_id]
             outcomes[state.run_id] = StartOutcome(state.record(), created=True)
-            new = firsts[state.workflow_id]
-            changes.started(state, new.effects, new.owner or "")
+            changes.start(state, firsts[state.workflow_id])
     return outcomes
 
 
 def _first_turn(new: NewRun) -> RunState:
     state = born(new)
     state.apply(new.effects, new.owner or "")
+    if state.is_open:
+        for _ in own_messages(new):
+            state.receive(new.effects.recorded_at)
     return state
 
 
