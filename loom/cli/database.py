@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import click
 
@@ -27,7 +29,7 @@ def upgrade(dsn: str | None, revision: str) -> None:
     from loom.storage.sql import migrations
 
     place = _place(dsn)
-    asyncio.run(migrations.upgrade(place, revision))
+    _migrate(migrations.upgrade(place, revision))
     _tell(place)
 
 
@@ -39,7 +41,7 @@ def downgrade(dsn: str | None, revision: str) -> None:
     from loom.storage.sql import migrations
 
     place = _place(dsn)
-    asyncio.run(migrations.downgrade(place, revision))
+    _migrate(migrations.downgrade(place, revision))
     _tell(place)
 
 
@@ -67,6 +69,15 @@ def check(dsn: str | None) -> None:
 
 def _place(dsn: str | None) -> str:
     return dsn or loom.Settings.load().dsn
+
+
+def _migrate(migration: Coroutine[Any, Any, None]) -> None:
+    from alembic.util import CommandError as UnknownRevision
+
+    try:
+        asyncio.run(migration)
+    except UnknownRevision as error:
+        raise click.UsageError(f"{error}.") from error
 
 
 def _tell(dsn: str) -> None:

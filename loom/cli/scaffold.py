@@ -39,6 +39,5 @@ def init(directory: Path) -> None:
         raise CommandError(f"{path} exists already; choose another directory.") from None
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}.") from error
-    click.echo(
-        _NEXT.format(path=path, cd="" if directory == Path() else f", in {directory}"), nl=False
-    )
+    where = "" if directory == Path() else f", in {directory}"
+    click.echo(_NEXT.format(path=path, where=where), nl=False)

@@ -46,6 +46,7 @@ def worker(targets: tuple[str, ...], queue: str, concurrency: int | None, dsn: s
     from loom.cli.loading import load
 
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(_serve(load(targets), queue, concurrency, dsn))
 
 

@@ -87,8 +87,9 @@ def test_a_run_waits_for_its_signal(shell: Shell) -> None:
 
 
 def test_input_may_come_from_a_file_or_from_a_pipe(shell: Shell) -> None:
-    (shell.folder / "input.json").write_text("1")
-    shell.run("start", "Double", "--id", "file", "--input-file", "input.json")
+    file = shell.folder / "input.json"
+    file.write_text("1")
+    shell.run("start", "Double", "--id", "file", "--input-file", str(file))
     shell.run("start", "Double", "--id", "pipe", "--input-file", "-", input="2")
     values = {
         name: shell.json("show", name, "--history")["history"][0]["value"]
@@ -216,10 +217,6 @@ def test_an_unknown_workflow_is_not_found(shell: Shell, command: str) -> None:
         ["list", "--dsn", "oracle://host/name"],
         ["list", "--dsn", "workflows.db"],
         ["worker"],
-        ["worker", "no_such_module"],
-        ["worker", "shop:nothing"],
-        ["worker", "shop:NUMBER"],
-        ["worker", "json"],
         ["nonsense"],
     ],
 )
@@ -231,15 +228,20 @@ def test_bad_input_is_bad_usage(sqlite_shell: Shell, arguments: list[str]) -> No
 
 def test_a_module_that_cannot_be_imported_is_told_with_its_place(sqlite_shell: Shell) -> None:
     (sqlite_shell.folder / "broken.py").write_text("import json\nimport not_installed\n")
-    done = sqlite_shell.run("worker", "broken", code=2)
-    assert "No module named 'not_installed'" in done.stderr
-    assert "broken.py, line 2" in done.stderr
+    error = sqlite_shell.run_apart("worker", "broken", code=2)
+    assert "No module named 'not_installed'" in error
+    assert "broken.py, line 2" in error
+
+
+@pytest.mark.parametrize("target", ["no_such_module", "shop:nothing", "shop:NUMBER", "json"])
+def test_a_worker_refuses_what_it_cannot_serve(sqlite_shell: Shell, target: str) -> None:
+    assert target.partition(":")[0] in sqlite_shell.run_apart("worker", target, code=2)
 
 
 def test_an_unreachable_database_is_told_in_one_line(tmp_path: Path) -> None:
-    done = Shell(tmp_path, NOWHERE).run("list", code=4)
-    assert done.stderr.startswith("loom: ")
-    assert len(done.stderr.splitlines()) == 1
+    error = Shell(tmp_path, NOWHERE).run_apart("list", code=4)
+    assert error.startswith("loom: ")
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.postgres
