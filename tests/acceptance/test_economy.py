@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import loom
@@ -31,18 +33,26 @@ class Idle(loom.Workflow[Any, Any]):
         return await ctx.wait_for_signal("go")
 
 
+@asynccontextmanager
+async def working_app(dsn: str, counting: Counting) -> AsyncIterator[loom.Loom]:
+    async with (
+        watched_app(dsn, counting) as app,
+        app.worker(workflows=[Sequence, Idle], activities=[step]),
+    ):
+        yield app
+
+
 async def test_a_start_and_each_step_cost_one_commit(any_dsn: str) -> None:
     counting = Counting()
-    async with watched_app(any_dsn, counting) as app:
-        async with app.worker(workflows=[Sequence], activities=[step]):
-            handle = await app.start(Sequence, 20)
-            assert await handle.result(10) == 20
-            assert counting.calls == {"current_time": 3, "start_runs": 1, "write_transitions": 20}
+    async with working_app(any_dsn, counting) as app:
+        handle = await app.start(Sequence, 20)
+        assert await handle.result(10) == 20
+        assert counting.calls == {"current_time": 3, "start_runs": 1, "write_transitions": 20}
 
 
 async def test_starting_a_run_that_only_waits_costs_one_commit(any_dsn: str) -> None:
     counting = Counting()
-    async with watched_app(any_dsn, counting) as app, app.worker(workflows=[Idle]):
+    async with working_app(any_dsn, counting) as app:
         await app.start(Idle)
         assert counting.commits == 1
 
@@ -56,18 +66,16 @@ async def test_a_start_without_a_worker_costs_one_commit(any_dsn: str) -> None:
 
 async def test_waiting_for_a_result_next_to_its_worker_reads_nothing(any_dsn: str) -> None:
     counting = Counting()
-    async with watched_app(any_dsn, counting) as app:
-        async with app.worker(workflows=[Sequence], activities=[step]):
-            handle = await app.start(Sequence, 5)
-            await handle.result(10)
-            assert counting.calls["find_run"] == counting.calls["read_history"] == 0
+    async with working_app(any_dsn, counting) as app:
+        handle = await app.start(Sequence, 5)
+        await handle.result(10)
+        assert counting.calls["find_run"] == counting.calls["read_history"] == 0
 
 
 async def test_five_thousand_steps_cost_five_thousand_times_one(memory_dsn: str) -> None:
     counting = Counting()
-    async with watched_app(memory_dsn, counting) as app:
-        async with app.worker(workflows=[Sequence], activities=[step]):
-            assert await (await app.start(Sequence, 5_000)).result(50) == 5_000
+    async with working_app(memory_dsn, counting) as app:
+        assert await (await app.start(Sequence, 5_000)).result(50) == 5_000
     assert counting.commits == 5_001
     assert counting.rows_read == 0
     assert counting.events_written == 2 * 5_001
@@ -76,16 +84,14 @@ async def test_five_thousand_steps_cost_five_thousand_times_one(memory_dsn: str)
 async def test_a_recovered_run_reads_its_history_once_and_no_more(dsn: str) -> None:
     counting = Counting()
     async with loom.Loom(dsn) as client:
-        async with watched_app(dsn, Counting()) as app:
-            async with app.worker(workflows=[Sequence], activities=[step]):
-                handle = await client.start(Sequence, 60)
+        async with working_app(dsn, Counting()):
+            handle = await client.start(Sequence, 60)
 
-                async def is_under_way() -> bool:
-                    return (await handle.info()).history_length >= 40
+            async def is_under_way() -> bool:
+                return (await handle.info()).history_length >= 40
 
-                await eventually(is_under_way)
+            await eventually(is_under_way)
         recorded = (await handle.info()).history_length
-        async with watched_app(dsn, counting) as app:
-            async with app.worker(workflows=[Sequence], activities=[step]):
-                assert await handle.result(20) == 60
+        async with working_app(dsn, counting):
+            assert await handle.result(20) == 60
     assert counting.rows_read == recorded

@@ -1,0 +1,235 @@
+"""Whatever call to the store goes wrong, and however: the run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any
+
+import pytest
+
+import loom
+from loom import RunStatus
+from tests.conditions import cut_off, eventually
+from tests.faults import Fault, Faulty, Gate, Outage, watched_app
+
+type Context = loom.WorkflowContext[Any, Any]
+
+EXECUTIONS: Counter[str] = Counter()
+"""How often each activity was run, by what it was asked."""
+
+
+@pytest.fixture(autouse=True)
+def executions() -> None:
+    EXECUTIONS.clear()
+
+
+@loom.activity
+async def look(what: str) -> str:
+    EXECUTIONS[what] += 1
+    await asyncio.sleep(0)
+    return what.upper()
+
+
+@loom.workflow
+class Everything(loom.Workflow[Any, dict[str, Any]]):
+    async def run(self, ctx: Context) -> list[str]:
+        ctx.logger.info("begun")
+        found = await asyncio.gather(*(ctx.activity(look, what) for what in "ab"))
+        await ctx.state.set("found", found)
+        await ctx.sleep(0.01)
+        signal = asyncio.ensure_future(ctx.wait_for_signal("go"))
+        found.append(await ctx.activity(look, "c"))
+        found.append(await signal)
+        ctx.logger.info("nearly done")
+        found.append(await ctx.activity(look, "d"))
+        return found
+
+
+EXPECTED = ["A", "B", "C", "now", "D"]
+SHAPE = Counter(
+    {
+        "WORKFLOW_STARTED": 1,
+        "ACTIVITY_SCHEDULED": 4,
+        "ACTIVITY_COMPLETED": 4,
+        "STATE_SET": 1,
+        "TIMER_STARTED": 1,
+        "TIMER_FIRED": 1,
+        "SIGNAL_RECEIVED": 1,
+        "WORKFLOW_COMPLETED": 1,
+    }
+)
+
+
+async def insist[T](act: Callable[[], Awaitable[T]]) -> T:
+    """What a careful client does: ask again, with the same ids."""
+    while True:
+        try:
+            return await act()
+        except loom.StoreUnavailableError:
+            await asyncio.sleep(0.01)
+
+
+def worker_of(app: loom.Loom) -> loom.Worker:
+    return app.worker(workflows=[Everything], activities=[look])
+
+
+async def talk(app: loom.Loom) -> list[str]:
+    """Start the run, signal it, and wait for it, whatever the store does."""
+    await insist(lambda: app.start(Everything, id="e"))
+    handle = app.handle("e", workflow=Everything)
+    await insist(lambda: handle.signal("go", "now", request_id="one"))
+    return await insist(lambda: handle.result(20))
+
+
+async def see_through(app: loom.Loom) -> list[str]:
+    """The result, whether or not the run was closed when its process died."""
+    handle = app.handle("e", workflow=Everything)
+    closed = await app.list(status=RunStatus.COMPLETED)
+    return await (handle.result(10) if closed else talk(app))
+
+
+async def check(app: loom.Loom) -> None:
+    """One run, complete, each thing in its history once, and none left out."""
+    [run] = await app.list()
+    history = await app.handle("e").history()
+    assert run.status is RunStatus.COMPLETED
+    assert [event.sequence for event in history] == list(range(1, run.history_length + 1))
+    assert Counter(event.type for event in history) == SHAPE
+    logs = await app.handle("e").logs()
+    assert [line.message for line in logs] == ["begun", "nearly done"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.CRASH])
+async def test_any_call_may_go_wrong_once(
+    any_dsn: str, fault: Fault, new_dsn: Callable[[], str]
+) -> None:
+    for n in count(1):
+        dsn = new_dsn()
+        faulty = Faulty(fault, n)
+        async with watched_app(dsn, faulty, lease_seconds=0.5) as app:
+            async with worker_of(app):
+                assert await talk(app) == EXPECTED, n
+            await check(app)
+        if not faulty.struck.is_set():
+            return
+
+
+@pytest.mark.timeout(120)
+async def test_the_process_may_die_at_any_call(any_dsn: str, new_dsn: Callable[[], str]) -> None:
+    for n in count(1):
+        dsn = new_dsn()
+        async with loom.Loom(dsn, settings=loom.Settings(lease_seconds=0.5)) as survivor:
+            struck = await die_at(n, dsn)
+            recorded = await recorded_activities(survivor)
+            before = Counter(EXECUTIONS)
+            async with worker_of(survivor):
+                assert await see_through(survivor) == EXPECTED, n
+            await check(survivor)
+        for what in recorded:
+            assert EXECUTIONS[what] == before[what], (n, what)
+        if not struck:
+            return
+
+
+async def die_at(n: int, dsn: str) -> bool:
+    """Work until the n-th call, as a process that is then gone."""
+    crashing = Faulty(Fault.CRASH, n)
+    async with (
+        watched_app(dsn, crashing, lease_seconds=0.5, shutdown_grace_seconds=0) as app,
+        worker_of(app) as worker,
+    ):
+        talking = asyncio.create_task(talk(app))
+        striking = asyncio.create_task(crashing.struck.wait())
+        await asyncio.wait((talking, striking), return_when=asyncio.FIRST_COMPLETED)
+        cut_off(worker)
+        talking.cancel()
+        striking.cancel()
+        await asyncio.wait((talking, striking))
+    return crashing.struck.is_set()
+
+
+async def recorded_activities(app: loom.Loom) -> list[str]:
+    try:
+        history = await app.handle("e").history()
+    except loom.WorkflowNotFoundError:
+        return []
+    return [event.value.lower() for event in history if event.type == "ACTIVITY_COMPLETED"]
+
+
+async def test_after_an_outage_everything_goes_on_by_itself(any_dsn: str) -> None:
+    outage = Outage()
+    async with watched_app(any_dsn, outage, lease_seconds=0.5) as app:
+        async with worker_of(app):
+            talking = asyncio.create_task(talk(app))
+            for _ in range(3):
+                await eventually(lambda: bool(EXECUTIONS))
+                outage.down, before = True, outage.refused
+                await eventually(lambda before=before: outage.refused >= before + 5)
+                outage.down = False
+                EXECUTIONS.clear()
+                if talking.done():
+                    break
+            assert await talking == EXPECTED
+        await check(app)
+
+
+async def test_a_worker_that_stops_during_an_outage_stops(any_dsn: str) -> None:
+    outage = Outage()
+    async with loom.Loom(any_dsn, settings=loom.Settings(lease_seconds=0.5)) as survivor:
+        async with watched_app(any_dsn, outage, lease_seconds=0.5) as app, worker_of(app):
+            await app.start(Everything, id="e")
+            outage.down = True
+            await eventually(lambda: outage.refused > 2)
+        async with worker_of(survivor):
+            assert await talk(survivor) == EXPECTED
+        await check(survivor)
+
+
+async def test_what_a_stale_worker_writes_is_lost(any_dsn: str) -> None:
+    """It has taken its turn, and is stopped just before it writes; another takes over."""
+    gate = Gate("write_transitions")
+    async with (
+        loom.Loom(any_dsn, settings=loom.Settings(lease_seconds=0.5)) as other,
+        watched_app(any_dsn, gate, lease_seconds=0.5) as app,
+    ):
+        worker = worker_of(app)
+        worker._leases.start = lambda: None  # type: ignore[method-assign]  # never renews
+        async with worker:
+            gate.open.clear()
+            await app.start(Everything, id="e")
+            await eventually(lambda: gate.waiting > 0)
+            async with worker_of(other):
+                assert await talk(other) == EXPECTED
+            history = await other.handle("e").history()
+            gate.open.set()
+            await eventually(lambda: not worker._workflows._drives)
+            await eventually(lambda: not worker._activities._running)
+            assert not worker._workflows._owned
+        assert await other.handle("e").history() == history
+        await check(other)
+
+
+async def test_what_a_stale_worker_completes_is_lost(any_dsn: str) -> None:
+    gate = Gate("complete_activity_tasks")
+    async with (
+        loom.Loom(any_dsn, settings=loom.Settings(lease_seconds=0.5)) as other,
+        watched_app(any_dsn, gate, lease_seconds=0.5) as app,
+    ):
+        async with other.worker(workflows=[Everything]):
+            worker = app.worker(activities=[look])
+            worker._leases.start = lambda: None  # type: ignore[method-assign]  # never renews
+            async with worker:
+                gate.open.clear()
+                await other.start(Everything, id="e")
+                await eventually(lambda: gate.waiting > 0)
+                cut = worker._activity_loop
+                cut.stop()
+                async with other.worker(activities=[look]):
+                    assert await talk(other) == EXPECTED
+                gate.open.set()
+                await eventually(lambda: not worker._activities._running)
+        await check(other)
