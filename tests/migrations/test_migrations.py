@@ -63,6 +63,15 @@ async def test_up_down_and_up_again(empty_dsn: str) -> None:
     await migrations.check(empty_dsn)
 
 
+async def test_looking_makes_no_file_and_waits_for_nobody(
+    sqlite_dsn: str, migrated_postgres_dsn: str
+) -> None:
+    assert await migrations.current(sqlite_dsn) is None
+    assert not Path(sqlite_dsn.removeprefix("sqlite:///")).exists()
+    async with connected(migrated_postgres_dsn):
+        await migrations.check(migrated_postgres_dsn)
+
+
 async def test_upgrading_again_changes_nothing(dsn: str) -> None:
     await migrations.upgrade(dsn)
     await migrations.check(dsn)

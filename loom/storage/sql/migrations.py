@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,13 +24,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, NullPool, event, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-import loom
-from loom.errors import SchemaVersionError
+from loom.errors import SchemaVersionError, StoreUnavailableError
 from loom.storage.sql.dsn import PostgresDsn, SqliteDsn, parse_dsn
 from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
 from loom.storage.sql.postgres import connect
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
-from loom.storage.sql.sqlite import check_path
+from loom.storage.sql.sqlite import check_path, exists
 
 type Dsn = str | SqliteDsn | PostgresDsn
 
@@ -61,7 +61,10 @@ async def downgrade(dsn: Dsn, revision: str) -> None:
 
 async def current(dsn: Dsn) -> str | None:
     """The version of the schema; ``None`` when there is none."""
-    return await _on_connection(dsn, _current)
+    parsed = _parsed(dsn)
+    if isinstance(parsed, SqliteDsn) and not exists(parsed):
+        return None
+    return await _on_connection(parsed, _current, exclusive=False)
 
 
 def head() -> str:
@@ -77,7 +80,7 @@ async def check(dsn: Dsn) -> None:
         raise older_schema(where, version)
     if version > SCHEMA_VERSION:
         raise newer_schema(where, version)
-    if differences := await _on_connection(dsn, _differences):
+    if differences := await _on_connection(dsn, _differences, exclusive=False):
         raise SchemaVersionError(
             f"{where}: the schema has been changed by hand: {'; '.join(differences)}"
         )
@@ -97,16 +100,18 @@ def _config(connection: Connection) -> Config:
 
 def scripts() -> Path:
     """The folder of the migration scripts."""
-    package = Path(loom.__file__).parent
+    package = Path(__file__).parents[2]
     installed = package / "_alembic"
     return installed if installed.is_dir() else package.parent / "alembic"
 
 
-async def _on_connection[T](dsn: Dsn, function: Callable[[Connection], T]) -> T:
+async def _on_connection[T](
+    dsn: Dsn, function: Callable[[Connection], T], *, exclusive: bool = True
+) -> T:
     parsed = _parsed(dsn)
 
     async def run() -> T:
-        async with open_connection(parsed) as connection:
+        async with open_connection(parsed, exclusive=exclusive) as connection:
             return await connection.run_sync(function)
 
     def run_apart() -> T:
@@ -124,12 +129,17 @@ def _parsed(dsn: Dsn) -> SqliteDsn | PostgresDsn:
 
 
 @asynccontextmanager
-async def open_connection(dsn: SqliteDsn | PostgresDsn) -> AsyncIterator[AsyncConnection]:
-    """A connection to migrate on, which no other deployer has at the same time."""
-    engine = _sqlite_engine(dsn) if isinstance(dsn, SqliteDsn) else _postgres_engine(dsn)
+async def open_connection(
+    dsn: SqliteDsn | PostgresDsn, *, exclusive: bool = True
+) -> AsyncIterator[AsyncConnection]:
+    """A connection to migrate on, or only to look: one at a time when ``exclusive``."""
+    if isinstance(dsn, SqliteDsn):
+        engine = _sqlite_engine(dsn, exclusive)
+    else:
+        engine = _postgres_engine(dsn)
     try:
         async with engine.connect() as connection:
-            if isinstance(dsn, PostgresDsn):
+            if exclusive and isinstance(dsn, PostgresDsn):
                 await _lock(connection, dsn)
             yield connection
     except DRIVER_ERRORS as error:
@@ -138,7 +148,7 @@ async def open_connection(dsn: SqliteDsn | PostgresDsn) -> AsyncIterator[AsyncCo
         await engine.dispose()
 
 
-def _sqlite_engine(dsn: SqliteDsn) -> AsyncEngine:
+def _sqlite_engine(dsn: SqliteDsn, exclusive: bool) -> AsyncEngine:
     check_path(dsn)
     engine = create_async_engine(
         "sqlite+aiosqlite://",
@@ -153,7 +163,7 @@ def _sqlite_engine(dsn: SqliteDsn) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         # Whoever comes later waits here, and then finds the migration done.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusive else "BEGIN")
 
     return engine
 
@@ -174,10 +184,12 @@ async def _lock(connection: AsyncConnection, dsn: PostgresDsn) -> None:
     concurrently by its holder waits for the end of all transactions.
     """
     query = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=_ADVISORY_LOCK)
-    async with asyncio.timeout(_PATIENCE):
-        while not await connection.scalar(query):
-            await connection.rollback()
-            await asyncio.sleep(_POLL)
+    patience = time.monotonic() + _PATIENCE
+    while not await connection.scalar(query):
+        await connection.rollback()
+        if time.monotonic() > patience:
+            raise StoreUnavailableError(f"{dsn}: somebody else is still migrating it")
+        await asyncio.sleep(_POLL)
     await connection.rollback()
 
 

@@ -300,6 +300,11 @@ def check_path(dsn: SqliteDsn) -> None:
         raise ConfigurationError(f"{path} is a folder, not a SQLite file")
 
 
+def exists(dsn: SqliteDsn) -> bool:
+    """Whether there is a file; connecting would make an empty one."""
+    return Path(dsn.path).exists()
+
+
 async def _migrate(database: SqliteDatabase, dsn: SqliteDsn) -> None:
     version = await database.schema_version()
     if version == SCHEMA_VERSION:
