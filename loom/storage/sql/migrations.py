@@ -133,10 +133,7 @@ async def open_connection(
     dsn: SqliteDsn | PostgresDsn, *, exclusive: bool = True
 ) -> AsyncIterator[AsyncConnection]:
     """A connection to migrate on, or only to look: one at a time when ``exclusive``."""
-    if isinstance(dsn, SqliteDsn):
-        engine = _sqlite_engine(dsn, exclusive)
-    else:
-        engine = _postgres_engine(dsn)
+    engine = _sqlite_engine(dsn, exclusive) if isinstance(dsn, SqliteDsn) else _postgres_engine(dsn)
     try:
         async with engine.connect() as connection:
             if exclusive and isinstance(dsn, PostgresDsn):
