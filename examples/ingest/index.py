@@ -73,8 +73,8 @@ def summary(path: Path) -> Summary:
 def count(path: Path) -> int:
     """How many files are in the index; none while it is being made."""
     if path.exists():
-        with suppress(sqlite3.OperationalError):
-            return len(names(path))
+        with suppress(sqlite3.OperationalError), _transaction(path) as connection:
+            return int(connection.execute("SELECT count(*) FROM files").fetchone()[0])
     return 0
 
 

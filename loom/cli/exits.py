@@ -46,7 +46,7 @@ class CommandError(click.ClickException):
 
     def __init__(self, message: str, exit_code: Exit = Exit.FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click gives each class one
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"loom: {self.format_message()}", file=file, err=file is None)

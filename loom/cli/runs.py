@@ -8,13 +8,13 @@ from typing import IO, Any
 import click
 
 import loom
-from loom.cli.options import JSON, dsn_option
+from loom.cli.options import dsn_option, parse_json
 from loom.cli.output import print_json
 
 
 @click.command()
 @click.argument("name")
-@click.option("--input", "value", type=JSON, metavar="JSON", help="The workflow's input.")
+@click.option("--input", "value", type=parse_json, metavar="JSON", help="The workflow's input.")
 @click.option(
     "--input-file", type=click.File(encoding="utf-8"), help="A file with the input; - reads stdin."
 )
@@ -40,7 +40,7 @@ def start(
     if input_file is not None:
         if value is not None:
             raise click.UsageError("Give --input or --input-file, not both.")
-        value = JSON.convert(input_file.read(), None, click.get_current_context())
+        value = parse_json(input_file.read())
 
     async def run() -> None:
         async with loom.Loom(dsn) as app:
@@ -57,7 +57,7 @@ def start(
 @click.command()
 @click.argument("workflow_id", metavar="ID")
 @click.argument("name")
-@click.option("--payload", type=JSON, metavar="JSON", help="What the signal carries.")
+@click.option("--payload", type=parse_json, metavar="JSON", help="What the signal carries.")
 @dsn_option
 def signal(workflow_id: str, name: str, payload: Any, dsn: str | None) -> None:
     """Send the signal NAME to the workflow ID."""

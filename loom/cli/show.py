@@ -91,7 +91,9 @@ def _as_json(run: Run) -> dict[str, Any]:
 
 
 def _failure(error: loom.WorkflowExecutionError | None) -> dict[str, str] | None:
-    return error and {
+    if error is None:
+        return None
+    return {
         "message": str(error),
         "cause_type": error.cause_type,
         "cause_message": error.cause_message,
@@ -132,7 +134,7 @@ def _print(run: Run) -> None:
 
 
 def _when(moment: datetime | None) -> str | None:
-    return moment and f"{local_time(moment)}, {ago(moment)}"
+    return None if moment is None else f"{local_time(moment)}, {ago(moment)}"
 
 
 def _print_activities(activities: list[loom.PendingActivity]) -> None:

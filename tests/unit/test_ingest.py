@@ -263,7 +263,7 @@ def test_nothing_is_wrong_with_a_file_that_was_executed_and_recorded_once(job: J
     execute(job, 2)
     found = audit(job, "run", [*LISTING, completed(2)])
     assert found.holds
-    assert (found.listed, found.indexed) == ({"a.py"}, {"a.py"})
+    assert found.listed == found.indexed == {"a.py"}
     assert [*found.cut, *found.retried, *found.repeated, *found.lost] == []
 
 

@@ -45,13 +45,13 @@ class Screen:
 
     def progress(self, done: int) -> None:
         """Shows how many files are done."""
+        moment = Moment(time.time() - self.began_at, self._count(done))
         tenth = done * 10 // self._total
         if self._live:
-            filled = done * _BAR // self._total
-            bar = "█" * filled + "░" * (_BAR - filled)
-            click.echo(f"{_CLEAR_LINE}{bar} {self._count(done)}", nl=False)
+            bar = "#" * (done * _BAR // self._total)
+            click.echo(f"{_CLEAR_LINE}{moment}  [{bar:.<{_BAR}}]", nl=False)
         elif tenth > self._tenth:
-            click.echo(str(Moment(time.time() - self.began_at, self._count(done))))
+            click.echo(str(moment))
         self._tenth = max(tenth, self._tenth)
 
     def _count(self, done: int) -> str:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from examples.ingest.audit import Audit
     from examples.ingest.job import Job
 
-_LOOK_EVERY: Final = 0.05
+type Run = loom.WorkflowHandle[object]
+
+_LOOK_EVERY: Final = 0.1
 _PATIENCE: Final = 60.0
 """After so many seconds without progress something is wrong."""
 
@@ -46,48 +48,54 @@ class Story:
         workflow = self._example.module("workflow").Ingest
         with ExitStack() as stage:
             async with loom.Loom(self._dsn) as app:
-                handle = await app.start(
-                    workflow, self._job, id=self.workflow_id, queue=self._queue
-                )
+                run = await app.start(workflow, self._job, id=self.workflow_id, queue=self._queue)
                 self.screen.tell(f"run {self.workflow_id} started")
-                await self._crash(self._worker(stage), handle)
-                await self._recover(self._worker(stage), handle)
-                info, history = await handle.info(), await handle.history()
+                await self._crash(self._worker(stage), run)
+                await self._recover(self._worker(stage), run)
+                info, history = await run.info(), await run.history()
         audit: Audit = self._example.module("audit").audit(self._job, info.run_id, history)
         return audit
 
-    async def _crash(self, worker: WorkerProcess, handle: loom.WorkflowHandle[object]) -> None:
-        await self._watch(worker, lambda done: done >= self._kill_at)
+    async def _crash(self, worker: WorkerProcess, run: Run) -> None:
+        await self._watch(worker, run, lambda done: done >= self._kill_at)
         worker.kill()
-        done = self._done()
-        self.screen.tell(f"worker {worker.pid} killed with SIGKILL at {done:,} files")
-        if not (await handle.status()).is_open:
+        self.screen.tell(f"worker {worker.pid} killed with SIGKILL at {self._done():,} files")
+        if not (await run.status()).is_open:
             raise CommandError(
                 "the run was over before its worker could be killed; give it more files."
             )
 
-    async def _recover(self, worker: WorkerProcess, handle: loom.WorkflowHandle[object]) -> None:
+    async def _recover(self, worker: WorkerProcess, run: Run) -> None:
         killed_at = time.time()
-        ending = asyncio.ensure_future(handle.result())
+        ending = asyncio.ensure_future(run.result())
         try:
-            await self._watch(worker, lambda _: ending.done())
+            await self._watch(worker, run, lambda _: ending.done())
             await ending
         finally:
             ending.cancel()
         self._note_takeover(worker.pid, killed_at)
         self.screen.tell("run completed")
 
-    async def _watch(self, worker: WorkerProcess, enough: Callable[[int], bool]) -> None:
-        done, moved_at = -1, time.monotonic()
-        while not enough(now := self._done()):
+    async def _watch(self, worker: WorkerProcess, run: Run, enough: Callable[[int], bool]) -> None:
+        """Shows the progress until it is enough."""
+        most, moved_at = -1, time.monotonic()
+        while not enough(done := self._done()):
             worker.check()
-            if now > done:
-                done, moved_at = now, time.monotonic()
-                self.screen.progress(done)
+            self.screen.progress(done)
+            if done > most:
+                most, moved_at = done, time.monotonic()
             elif time.monotonic() > moved_at + _PATIENCE:
-                raise CommandError(f"no file was done for {_PATIENCE:.0f} s; see {self._log}.")
+                raise await self._stuck(run)
             await asyncio.sleep(_LOOK_EVERY)
-        self.screen.progress(self._done())
+        self.screen.progress(done)
+
+    async def _stuck(self, run: Run) -> CommandError:
+        info = await run.info()
+        reason = f" ({info.blocked_reason})" if info.blocked_reason else ""
+        return CommandError(
+            f"no file was done for {_PATIENCE:.0f} s, and run {info.workflow_id} is "
+            f"{info.status}{reason}; {self._log} tells what the worker has done."
+        )
 
     def _worker(self, stage: ExitStack) -> WorkerProcess:
         worker = WorkerProcess(self._example, self._dsn, self._queue, self._log)
