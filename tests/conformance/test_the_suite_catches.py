@@ -11,7 +11,7 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.repository import Repository
 from loom.testing.conformance import RepositoryConformance, StatefulConformance
 from loom.testing.conformance.scene import Scene
-from tests.conformance import broken_stores
+from tests.conformance import broken_claims, broken_writes
 from tests.conformance.broken_stores import Broken
 
 BROKEN = Broken.__subclasses__()
@@ -49,12 +49,12 @@ class Comparison(StatefulConformance):
 @pytest.mark.parametrize(
     "broken",
     [
-        broken_stores.SequenceIsNoFence,
-        broken_stores.ConsumedMessagesAreForgotten,
-        broken_stores.GivingBackForgetsLateMessages,
-        broken_stores.MessagesGiveRunsToAnybody,
-        broken_stores.ReleasedRunsLoseTheirTimer,
-        broken_stores.AttemptsAreNotFenced,
+        broken_writes.SequenceIsNoFence,
+        broken_writes.ConsumedMessagesAreForgotten,
+        broken_writes.GivingBackForgetsLateMessages,
+        broken_claims.MessagesGiveRunsToAnybody,
+        broken_claims.ReleasedRunsLoseTheirTimer,
+        broken_claims.AttemptsAreNotFenced,
     ],
     ids=lambda broken: broken.__name__,
 )

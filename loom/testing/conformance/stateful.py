@@ -110,11 +110,10 @@ class Comparison(RuleBasedStateMachine):
     def each[T](self, call: Callable[[Scene], Coroutine[object, object, T]]) -> Pair[T]:
         return Pair(self.run(call(self.scenes.reference)), self.run(call(self.scenes.tested)))
 
-    def compare[T](self, call: Callable[[Scene], Coroutine[object, object, T]]) -> T:
-        """Do the same to both; returns what came of it in both."""
+    def compare(self, call: Callable[[Scene], Coroutine[object, object, object]]) -> None:
+        """Do the same to both, of which the same must come."""
         came = self.each(call)
         assert came.reference == came.tested
-        return came.reference
 
     # Runs
 
