@@ -213,6 +213,8 @@ class Client(RunAccess):
         request_id: str | None,
     ) -> None:
         check_id("signal name", name)
+        if request_id is not None:
+            check_id("request id", request_id)
         signal = SignalReceived(name, self._converter.encode(payload))
         await self._send(workflow_id, run_id, signal, request_id)
 
@@ -279,7 +281,8 @@ class Client(RunAccess):
     async def _send(
         self, workflow_id: WorkflowId, run_id: RunId | None, event: Event, request_id: str | None
     ) -> None:
-        message_id = new_id() if request_id is None else check_id("request id", request_id)
+        # With a prefix, so that no request can be taken for one of Loom's own messages.
+        message_id = new_id() if request_id is None else f"request:{request_id}"
         message = Message(workflow_id, message_id, arrival_of(event), run_id)
         (outcome,) = await self._repository.send_messages([message], self._clock.now())
         if outcome is SendOutcome.NOT_FOUND:
