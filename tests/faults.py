@@ -110,6 +110,10 @@ class Counting(Interceptor):
         return sum(count for method, count in self.calls.items() if method not in READS)
 
 
+OUTAGE_LENGTH = 8
+"""In calls."""
+
+
 class Fault(Enum):
     """How a call goes wrong."""
 
@@ -117,6 +121,7 @@ class Fault(Enum):
     AFTER = "is done, and its answer is lost"
     TWICE = "is done twice, and answers as the second time"
     SLOW = "is done after others had time to act"
+    OUTAGE = "finds nobody there, and so do the next ones"
     CRASH = "is done, and nothing of this process ever is again"
 
 
@@ -138,14 +143,15 @@ class Faulty(Interceptor):
         if method in READS:
             return await call()
         self._left -= 1
-        if self._left != 0:
+        lasts = OUTAGE_LENGTH if self._fault is Fault.OUTAGE else 1
+        if not -lasts < self._left <= 0:
             return await call()
         self.struck.set()
         return await self._go_wrong(call)
 
     async def _go_wrong(self, call: Call) -> Any:
         match self._fault:
-            case Fault.BEFORE:
+            case Fault.BEFORE | Fault.OUTAGE:
                 raise _unavailable()
             case Fault.AFTER | Fault.CRASH:
                 await call()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -27,6 +26,7 @@ from loom.runner.leases import HeldLeases
 from loom.runner.options import RunnerOptions
 from loom.runner.slots import Slots
 from loom.runner.task_loop import Claimed
+from loom.runner.threads import ActivityThreads
 from loom.runner.transitions import arrival_of, event_of
 from loom.storage.notifier import MESSAGES, Notifier
 from loom.storage.records import (
@@ -75,7 +75,7 @@ class ActivityTasks:
         self._writer = GroupWriter(repository.complete_activity_tasks)
         self._slots = Slots(registry, options, lambda: self.on_room())
         self._running: set[Attempt] = set()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = ActivityThreads()
         self._closed = False
         self.deliver: Deliver = lambda attempt, outcome: False
         self.on_gone: Callable[[Attempt], None] = lambda attempt: None
@@ -158,7 +158,7 @@ class ActivityTasks:
 
     async def _run(self, attempt: Attempt) -> None:
         definition = self._registry.activities[attempt.name]
-        outcome = await run_attempt(attempt, definition, self._converter, self._thread_pool)
+        outcome = await run_attempt(attempt, definition, self._converter, self._threads)
         await self._report(attempt, outcome)
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
@@ -181,11 +181,6 @@ class ActivityTasks:
         self._slots.take(attempt.name)
         attempt.task = asyncio.create_task(work)
         attempt.task.add_done_callback(partial(self._end, attempt))
-
-    def _thread_pool(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._options.threads, "loom-activity")
-        return self._threads
 
     # --- ending ---
 
@@ -268,8 +263,7 @@ class ActivityTasks:
         await self._wait_until_idle(grace)
         stopped = self._give_all_up()
         await self._wait_until_idle(grace)
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown()
         return [TaskLease(a.run_key, a.activity_id, a.token) for a in stopped]
 
     async def finish(self, grace: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,7 +56,7 @@ async def run_attempt(
     attempt: Attempt,
     definition: ActivityDefinition,
     converter: PayloadConverter,
-    threads: Callable[[], Executor],
+    threads: Executor,
 ) -> AttemptOutcome:
     """Run one attempt to its outcome.
 
@@ -91,14 +90,14 @@ async def _call(
     attempt: Attempt,
     definition: ActivityDefinition,
     arguments: dict[str, Any],
-    threads: Callable[[], Executor],
+    threads: Executor,
 ) -> Any:
     CURRENT_ACTIVITY.set(attempt.info)
     if definition.is_async:
         return await definition.call(arguments)
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(threads(), context.run, _call_plain, definition, arguments)
+    return await loop.run_in_executor(threads, context.run, _call_plain, definition, arguments)
 
 
 def _call_plain(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:

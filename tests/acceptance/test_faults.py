@@ -160,23 +160,6 @@ async def recorded_activities(app: loom.Loom) -> list[str]:
     return [event.value.lower() for event in history if event.type == "ACTIVITY_COMPLETED"]
 
 
-async def test_after_an_outage_everything_goes_on_by_itself(any_dsn: str) -> None:
-    outage = Outage()
-    async with watched_app(any_dsn, outage, lease_seconds=0.5) as app:
-        async with worker_of(app):
-            talking = asyncio.create_task(talk(app))
-            for _ in range(3):
-                await eventually(lambda: bool(EXECUTIONS))
-                outage.down, before = True, outage.refused
-                await eventually(lambda before=before: outage.refused >= before + 5)
-                outage.down = False
-                EXECUTIONS.clear()
-                if talking.done():
-                    break
-            assert await talking == EXPECTED
-        await check(app)
-
-
 async def test_a_worker_that_stops_during_an_outage_stops(any_dsn: str) -> None:
     outage = Outage()
     async with loom.Loom(any_dsn, settings=loom.Settings(lease_seconds=0.5)) as survivor:

@@ -1,0 +1,89 @@
+"""The workflows of the chaos tests. Their activities tell a ledger that they were run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import loom
+from tests.chaos.ledger import Ledger
+
+ACTIVITIES_EACH = 5
+
+
+class Place:
+    """Where this process's activities write to."""
+
+    ledger: Ledger
+
+
+def note() -> None:
+    Place.ledger.note(loom.activity_info().activity_key)
+
+
+@loom.activity
+async def quick(n: int) -> int:
+    note()
+    return n + 1
+
+
+@loom.activity
+def in_thread(n: int) -> int:
+    note()
+    time.sleep(0.002)
+    return n + 1
+
+
+@loom.activity
+async def slow(n: int) -> int:
+    note()
+    await asyncio.sleep(0.02)
+    return n + 1
+
+
+@loom.activity
+async def endless() -> None:
+    note()
+    await asyncio.Event().wait()
+
+
+@loom.activity
+def endless_in_thread() -> None:
+    note()
+    time.sleep(60)
+
+
+@loom.workflow
+class Five(loom.Workflow[int, Any]):
+    """Five activities, one after the other."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> int:
+        n = ctx.input
+        for _ in range(ACTIVITIES_EACH):
+            n = await ctx.activity(quick, n)
+        return n
+
+
+@loom.workflow
+class Mixed(loom.Workflow[int, Any]):
+    """Five activities of both kinds, side by side and in turn, a sleep, a signal and state."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> int:
+        first = await asyncio.gather(ctx.activity(slow, ctx.input), ctx.activity(in_thread, 0))
+        await ctx.state.set("first", list(first))
+        await ctx.sleep(0.03)
+        n = await ctx.activity(slow, first[0])
+        n += await ctx.wait_for_signal("add", type=int)
+        n = await ctx.activity(in_thread, n)
+        return await ctx.activity(quick, n)
+
+
+@loom.workflow
+class Endless(loom.Workflow[bool, Any]):
+    async def run(self, ctx: loom.WorkflowContext[bool, Any]) -> None:
+        await ctx.activity(endless_in_thread if ctx.input else endless)
+
+
+WORKFLOWS = (Five, Mixed, Endless)
+ACTIVITIES = (quick, in_thread, slow, endless, endless_in_thread)
