@@ -26,7 +26,7 @@ def json_option[F: Callable[..., Any]](command: F) -> F:
     )(command)
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """A value written as JSON, for ``click.option(type=parse_json)``."""
     try:
         return json.loads(text)

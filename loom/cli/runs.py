@@ -15,9 +15,7 @@ from loom.cli.output import print_json
 @click.command()
 @click.argument("name")
 @click.option("--input", "value", type=parse_json, metavar="JSON", help="The workflow's input.")
-@click.option(
-    "--input-file", type=click.File(encoding="utf-8"), help="A file with the input; - reads stdin."
-)
+@click.option("--input-file", type=click.File("rb"), help="A file with the input; - reads stdin.")
 @click.option("--id", "workflow_id", help="The workflow id; one is made if not given.")
 @click.option("--queue", default="default", show_default=True, help="Which workers shall run it.")
 @click.option("--version", default="1", show_default=True, help="The workflow's version.")
@@ -26,7 +24,7 @@ from loom.cli.output import print_json
 def start(
     name: str,
     value: Any,
-    input_file: IO[str] | None,
+    input_file: IO[bytes] | None,
     workflow_id: str | None,
     queue: str,
     version: str,

@@ -16,11 +16,11 @@ _NEXT: Final = """\
 Wrote {path}: a workflow, an activity and a main function.
 
 Next{where}:
-  python greetings.py Ada                   run it in one process
+  python greetings.py Ada                     run it in one process
 Or with a worker of its own:
-  loom worker greetings                     leave it running
-  loom start Greeting --input '"Ada"' --wait  from another terminal
-  loom list                                 see what there is
+  loom worker greetings                       leave it running, and in another terminal
+  loom start Greeting --input '"Ada"' --wait  start a run and wait for its result
+  loom list                                   see what there is
 They meet in ./workflows.db; set LOOM_DSN to use another database.
 """
 

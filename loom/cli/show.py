@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -21,6 +21,7 @@ from loom.cli.output import (
     print_table,
 )
 from loom.history.status import RunStatus
+from loom.identifiers import MICROS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -154,16 +155,26 @@ def _print_history(history: list[loom.HistoryEvent]) -> None:
     _print_heading("History")
     print_table(
         ["event", "at", "type", "what"],
-        ((e.sequence, e.recorded_at, e.type, _what(e)) for e in history),
+        ((e.sequence, _exact(e.recorded_at), e.type, _what(e)) for e in history),
     )
 
 
 def _what(event: loom.HistoryEvent) -> str:
     """An event's attributes and its value, in one line."""
-    parts = [f"{key}={one_line(value, 60)}" for key, value in event.attributes.items()]
+    parts = [f"{key}={_attribute(key, value)}" for key, value in event.attributes.items()]
     if event.has_value:
         parts.append(one_line(event.value))
     return " ".join(parts)
+
+
+def _attribute(key: str, value: Any) -> str:
+    if key.endswith("_at") and isinstance(value, int):
+        return _exact(datetime.fromtimestamp(value / MICROS_PER_SECOND, UTC)).replace(" ", "T")
+    return one_line(value, 60)
+
+
+def _exact(moment: datetime) -> str:
+    return f"{local_time(moment)}.{moment.microsecond // 1000:03}"
 
 
 def _print_logs(logs: list[loom.LogLine]) -> None:

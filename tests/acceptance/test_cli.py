@@ -226,6 +226,14 @@ def test_bad_input_is_bad_usage(sqlite_shell: Shell, arguments: list[str]) -> No
     assert done.stderr
 
 
+def test_an_input_file_that_is_no_text_is_bad_input(sqlite_shell: Shell) -> None:
+    file = sqlite_shell.folder / "input.json"
+    file.write_bytes(b'"caf\xe9"')
+    assert (
+        "not JSON" in sqlite_shell.run("start", "Double", "--input-file", str(file), code=2).stderr
+    )
+
+
 def test_a_module_that_cannot_be_imported_is_told_with_its_place(sqlite_shell: Shell) -> None:
     (sqlite_shell.folder / "broken.py").write_text("import json\nimport not_installed\n")
     error = sqlite_shell.run_apart("worker", "broken", code=2)

@@ -1,0 +1,76 @@
+"""How the command line writes things down."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from loom.cli.output import duration, one_line, print_fields, print_json, print_table
+from loom.history.status import RunStatus
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (47.5 * 3600, "47 h 30 min"),
+        (48 * 3600, "2 d 0 h"),
+    ],
+)
+def test_a_length_of_time_has_the_units_that_matter(seconds: float, text: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == text
+
+
+def test_a_long_value_is_cut_off() -> None:
+    assert one_line({"a": "é"}) == '{"a": "é"}'
+    assert len(one_line("x" * 1000, limit=50)) == 50
+
+
+def test_json_has_times_in_iso_8601_and_names_of_statuses(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json({"at": datetime(2026, 1, 2, tzinfo=UTC), "status": RunStatus.RUNNING})
+    assert json.loads(capsys.readouterr().out) == {
+        "at": "2026-01-02T00:00:00+00:00",
+        "status": "RUNNING",
+    }
+
+
+def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["id", "events"], [("a", 1), ("longer", None)])
+    assert capsys.readouterr().out == "ID      EVENTS\na       1\nlonger  -\n"
+
+
+def test_a_table_without_rich_is_the_plain_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for module in ("rich.box", "rich.console", "rich.table"):
+        monkeypatch.setitem(sys.modules, module, None)
+    print_table(["id"], [("a",)])
+    assert capsys.readouterr().out == "ID\na\n"
+
+
+def test_a_table_with_rich_holds_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_table(["id", "name"], [("a", "[bold]b[/bold]")])
+    output = capsys.readouterr().out
+    assert all(text in output for text in ("id", "name", "a", "[bold]b[/bold]"))
+
+
+def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields({"id": "a", "closed": None, "queue": "q"})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["id", "a"],
+        ["queue", "q"],
+    ]
