@@ -154,7 +154,11 @@ async def test_an_activity_whose_request_is_damaged_fails_with_its_run(dsn: str)
             assert await (await app.start(Healthy)).result(10) == "packed flower"
 
 
-async def test_code_that_spins_blocks_its_run_and_not_the_worker(memory_dsn: str) -> None:
+async def test_code_that_spins_blocks_its_run_and_not_the_worker(
+    memory_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loom.engine.loop.MAX_CALLBACKS", 10_000)
+
     @loom.workflow
     class Spinning(loom.Workflow[Any, Any]):
         async def run(self, ctx: Context) -> None:
