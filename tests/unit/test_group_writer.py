@@ -1,0 +1,108 @@
+"""Group commit: what is gathered, what each submitter is told, and what spoils nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from loom.errors import StoreError, StoreUnavailableError
+from loom.runner.group_writer import MAX_BATCH, GroupWriter
+from tests.conditions import eventually
+
+
+class Disk:
+    """Writes batches, one at a time, when it is let; squares are the outcomes."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.is_free = asyncio.Event()
+        self.is_free.set()
+        self.poisoned: set[int] = set()
+        self.error: Exception = StoreError("poisoned")
+
+    async def write(self, batch: Sequence[int]) -> list[int]:
+        self.batches.append(list(batch))
+        await self.is_free.wait()
+        if self.poisoned.intersection(batch):
+            raise self.error
+        return [item * item for item in batch]
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+async def test_what_one_round_of_the_loop_submits_goes_out_together(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    assert await asyncio.gather(*map(writer.submit, (1, 2, 3))) == [1, 4, 9]
+    assert disk.batches == [[1, 2, 3]]
+
+
+async def test_what_comes_during_a_write_goes_out_with_the_next(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    disk.is_free.clear()
+    first = writer.submit(1)
+    await eventually(lambda: disk.batches == [[1]])
+    rest = [writer.submit(n) for n in range(2, MAX_BATCH + 3)]
+    disk.is_free.set()
+    assert await first == 1
+    await asyncio.gather(*rest)
+    assert [len(batch) for batch in disk.batches] == [1, MAX_BATCH, 1]
+
+
+async def test_a_poisoned_item_is_set_apart_from_its_neighbours(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    disk.poisoned = {2}
+    outcomes = await asyncio.gather(*map(writer.submit, (1, 2, 3)), return_exceptions=True)
+    assert outcomes == [1, disk.error, 9]
+    assert disk.batches == [[1, 2, 3], [1], [2], [3]]
+
+
+async def test_a_store_that_is_away_fails_the_batch_and_is_not_asked_for_each(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    disk.poisoned, disk.error = {2}, StoreUnavailableError("away")
+    outcomes = await asyncio.gather(*map(writer.submit, (1, 2, 3)), return_exceptions=True)
+    assert outcomes == [disk.error] * 3
+    assert disk.batches == [[1, 2, 3]]
+    disk.poisoned = set()
+    assert await writer.submit(4) == 16
+
+
+async def test_a_submitter_that_is_cancelled_harms_nobody(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    disk.is_free.clear()
+    leaving, staying = asyncio.ensure_future(writer.submit(1)), writer.submit(2)
+    await eventually(lambda: bool(disk.batches))
+    leaving.cancel()
+    disk.is_free.set()
+    assert await staying == 4
+    assert leaving.cancelled()
+    # It was written all the same: only its outcome has nobody to go to.
+    assert disk.batches == [[1, 2]]
+
+
+async def test_a_submitter_that_is_cancelled_before_a_failure_leaves_no_trace(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    disk.poisoned = {1}
+    leaving, staying = asyncio.ensure_future(writer.submit(1)), writer.submit(2)
+    leaving.cancel()
+    assert await staying == 4
+
+
+async def test_an_answer_of_the_wrong_length_is_a_failure_and_not_a_hang() -> None:
+    async def write(batch: Sequence[int]) -> list[int]:
+        return []
+
+    with pytest.raises(StoreError, match="outcomes"):
+        await GroupWriter(write).submit(1)
+
+
+async def test_draining_waits_for_all_that_was_submitted(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    futures = [writer.submit(n) for n in range(3)]
+    await writer.drain()
+    assert all(future.done() for future in futures)
+    await writer.drain()
