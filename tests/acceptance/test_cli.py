@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from loom.cli.exits import Exit
 from loom.cli.main import cli
 from tests.acceptance.commands import DEADLINE, Shell, wait_until
 
@@ -89,13 +90,10 @@ def test_a_run_waits_for_its_signal(shell: Shell) -> None:
 def test_input_may_come_from_a_file_or_from_a_pipe(shell: Shell) -> None:
     file = shell.folder / "input.json"
     file.write_text("1")
-    shell.run("start", "Double", "--id", "file", "--input-file", str(file))
-    shell.run("start", "Double", "--id", "pipe", "--input-file", "-", input="2")
-    values = {
-        name: shell.json("show", name, "--history")["history"][0]["value"]
-        for name in ("file", "pipe")
-    }
-    assert values == {"file": 1, "pipe": 2}
+    with shell.worker():
+        from_file = shell.run("start", "Double", "--wait", "--input-file", str(file))
+        from_pipe = shell.run("start", "Double", "--wait", "--input-file", "-", input="2")
+    assert (from_file.stdout, from_pipe.stdout) == ("2\n", "4\n")
 
 
 def test_lists_runs_newest_first_as_a_table_or_as_json(shell: Shell) -> None:
@@ -138,16 +136,6 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
     }
     assert set(shell.json("list")[0]) == fields
     assert set(shell.json("show", "d")) == fields | {"activities", "result", "failure"}
-    shown = shell.json("show", "d", "--history", "--logs")
-    assert set(shown["history"][0]) == {
-        "sequence",
-        "recorded_at",
-        "type",
-        "attributes",
-        "value",
-        "has_value",
-    }
-    assert shown["logs"] == []
 
 
 def test_shows_history_and_logs(shell: Shell) -> None:
@@ -158,7 +146,16 @@ def test_shows_history_and_logs(shell: Shell) -> None:
     assert "doubling 4" in text
     shown = shell.json("show", "d", "--history", "--logs")
     assert [event["sequence"] for event in shown["history"]] == [1, 2, 3, 4]
+    assert set(shown["history"][0]) == {
+        "sequence",
+        "recorded_at",
+        "type",
+        "attributes",
+        "value",
+        "has_value",
+    }
     assert [line["message"] for line in shown["logs"]] == ["doubling 4"]
+    assert set(shown["logs"][0]) == {"position", "logged_at", "level", "message"}
 
 
 def test_shows_what_a_run_waits_for(shell: Shell) -> None:
@@ -324,14 +321,18 @@ def test_a_signal_stops_a_worker_within_a_second(shell: Shell, number: signal.Si
     assert error.endswith("Stopped.\n")
 
 
+def _interrupted(worker: subprocess.Popen[str]) -> bool:
+    worker.send_signal(signal.SIGINT)
+    return worker.poll() == Exit.INTERRUPTED
+
+
 def test_a_second_signal_ends_a_worker_that_is_stuck(sqlite_shell: Shell) -> None:
     with sqlite_shell.worker() as worker:
         sqlite_shell.run("start", "Freeze")
         assert worker.stdout is not None
         assert worker.stdout.readline() == "frozen\n"
-        worker.send_signal(signal.SIGTERM)
-        worker.send_signal(signal.SIGINT)
-        assert worker.wait(DEADLINE) == 130
+        # Python itself misses a signal that comes in the instant before a long call begins.
+        wait_until(lambda: _interrupted(worker))
 
 
 # --- db ------------------------------------------------------------------------------------------
