@@ -1,0 +1,151 @@
+"""Leases are renewed off the event loop, for as long as the loop lives and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from loom.errors import StoreUnavailableError
+from loom.runner.clock import SystemClock
+from loom.runner.leases import HeldLeases, LeaseKeeper
+from loom.runner.options import RunnerOptions
+from loom.storage.records import Leases, RunLease, TaskLease
+from tests.conditions import eventually
+
+OPTIONS = RunnerOptions(lease=30_000, stall=2_000_000)
+
+
+class Renewals:
+    """The store as the keeper sees it."""
+
+    def __init__(self) -> None:
+        self.seen: list[Leases] = []
+        self.threads: set[str] = set()
+        self.lost = Leases()
+        self.failures = 0
+        self.connections = 0
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Any]:
+        self.connections += 1
+        yield self
+
+    async def extend_leases(self, leases: Leases, owner: str, expires_at: int) -> Leases:
+        self.threads.add(threading.current_thread().name)
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError("away")
+        self.seen.append(leases)
+        return self.lost
+
+
+@pytest.fixture
+def store() -> Renewals:
+    return Renewals()
+
+
+@pytest.fixture
+def held() -> HeldLeases:
+    held = HeldLeases()
+    held.add_run(1, token=3)
+    held.add_task(1, 2, token=1)
+    return held
+
+
+HELD = Leases((RunLease(1, 3),), (TaskLease(1, 2, 1),))
+
+
+@asynccontextmanager
+async def keeping(
+    store: Renewals, held: HeldLeases, options: RunnerOptions = OPTIONS
+) -> AsyncIterator[tuple[LeaseKeeper, list[Leases]]]:
+    lost: list[Leases] = []
+    keeper = LeaseKeeper(
+        held=held,
+        owner="me",
+        clock=SystemClock(),
+        options=options,
+        connect=store.connect,
+        on_lost=lost.append,
+    )
+    keeper.start()
+    try:
+        yield keeper, lost
+    finally:
+        await keeper.stop()
+    assert "loom-leases" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_what_is_held_is_renewed_on_a_thread_again_and_again(
+    store: Renewals, held: HeldLeases
+) -> None:
+    async with keeping(store, held):
+        await eventually(lambda: len(store.seen) >= 3)
+    assert store.threads == {"loom-leases"}
+    assert store.connections == 1
+    assert store.seen[0] == HELD
+
+
+async def test_a_busy_event_loop_keeps_its_leases(store: Renewals, held: HeldLeases) -> None:
+    async with keeping(store, held):
+        await eventually(lambda: len(store.seen) >= 1)
+        before, deadline = len(store.seen), time.monotonic() + 10
+        while len(store.seen) < before + 3 and time.monotonic() < deadline:
+            time.sleep(0.001)  # blocks the loop, which is the point
+        assert len(store.seen) >= before + 3
+
+
+async def test_an_event_loop_that_is_stuck_loses_them(
+    store: Renewals, held: HeldLeases, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = RunnerOptions(lease=30_000, stall=1)
+    async with keeping(store, held, options):
+        deadline = time.monotonic() + 10
+        while "stuck" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.001)
+        seen = len(store.seen)
+        while caplog.text.count("stuck") < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert len(store.seen) == seen
+
+
+async def test_lost_leases_are_told_on_the_event_loop(store: Renewals, held: HeldLeases) -> None:
+    store.lost = HELD
+    async with keeping(store, held) as (_, lost):
+        await eventually(lambda: len(lost) >= 2)
+    assert lost[0] == HELD
+
+
+async def test_nothing_is_asked_when_nothing_is_held(store: Renewals) -> None:
+    held = HeldLeases()
+    async with keeping(store, held):
+        await eventually(lambda: store.connections == 1)
+        held.add_run(7, token=1)
+        await eventually(lambda: bool(store.seen))
+    assert store.seen[0] == Leases((RunLease(7, 1),), ())
+
+
+async def test_a_store_that_is_away_is_asked_again(store: Renewals, held: HeldLeases) -> None:
+    store.failures = 3
+    async with keeping(store, held):
+        await eventually(lambda: bool(store.seen))
+    assert store.connections == 4
+
+
+async def test_a_keeper_stops_before_it_has_well_begun(store: Renewals, held: HeldLeases) -> None:
+    for _ in range(20):
+        async with keeping(store, held, RunnerOptions()):
+            await asyncio.sleep(0)
+
+
+async def test_what_is_dropped_is_not_renewed(held: HeldLeases) -> None:
+    held.drop_run(1)
+    held.drop_task(1, 2)
+    held.drop_task(1, 2)
+    assert not held.snapshot()
