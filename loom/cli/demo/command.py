@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -53,11 +52,12 @@ def demo(folder: Path | None, dsn: str | None, keep: bool, kill_after: float | N
     expected = frozenset(example.module("files").text_files(folder))
     if not expected:
         raise click.UsageError(f"There are no text files in {folder}; name another folder.")
+    if dsn:
+        asyncio.run(_prepare(dsn))
     kill_at = max(1, int(len(expected) * (kill_after or random.uniform(0.1, 0.8))))
     with _kept_on_failure() as directory:
         click.echo(f"Indexing the {len(expected):,} text files of {folder}, in {directory}")
         place = dsn or f"sqlite:///{directory / 'loom.db'}"
-        asyncio.run(_prepare(place))
         job = example.module("job").Job(folder, output=directory)
         story = Story(example, place, job, Screen(len(expected)), kill_at)
         _report(asyncio.run(story.play()), story.screen, expected)
@@ -75,7 +75,9 @@ def _report(audit: Audit, screen: Screen, expected: frozenset[str]) -> None:
 
 async def _prepare(dsn: str) -> None:
     """Makes the schema on a Postgres that has none; SQLite files get theirs on first use."""
-    if urlsplit(dsn).scheme.startswith("postgres"):
+    if dsn.startswith("memory:"):
+        raise click.UsageError("The demo needs a database that several processes can share.")
+    if dsn.startswith("postgres"):
         from loom.storage.sql import migrations
 
         if await migrations.current(dsn) is None:

@@ -1,0 +1,87 @@
+"""``loom`` by itself: help, schema, a first project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from loom.cli.main import cli
+from tests.acceptance.cli.shell import DEADLINE, Shell
+
+# --- by itself -----------------------------------------------------------------------------------
+
+
+def test_help_tells_every_command_and_every_exit_code() -> None:
+    output = CliRunner().invoke(cli, ["--help"]).output
+    for word in ["cancel", "db", "demo", "init", "list", "show", "signal", "start", "terminate"]:
+        assert f"\n  {word}" in output
+    for code in ["0", "1", "2", "3", "4", "130"]:
+        assert f"\n    {code} " in output
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help(name: str) -> None:
+    done = CliRunner().invoke(cli, [name, "--help"])
+    assert done.exit_code == 0
+    assert cli.commands[name].help
+
+
+def test_tells_its_version() -> None:
+    assert CliRunner().invoke(cli, ["--version"]).output == "loom, version 0.1.0\n"
+
+
+def test_help_loads_no_database_driver() -> None:
+    code = "import sys; from loom.cli.main import cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()).isdisjoint({"sqlalchemy", "pydantic", "alembic", "rich"})
+
+
+# --- db ------------------------------------------------------------------------------------------
+
+
+def test_the_schema_goes_up_and_down_and_up(tmp_path: Path, empty_dsn: str) -> None:
+    shell = Shell(tmp_path, empty_dsn)
+    assert shell.run("db", "current").stdout == "none\n"
+    assert "loom db upgrade" in shell.run("db", "check", code=1).stderr
+    assert "(the newest)" in shell.run("db", "upgrade").stdout
+    assert "up to date" in shell.run("db", "check").stdout
+    assert shell.run("db", "downgrade", "base").stdout == "There is no schema now.\n"
+    assert shell.run("db", "current").stdout == "none\n"
+    shell.run("db", "upgrade")
+    assert shell.run("list").stdout == "There are no runs yet.\n"
+
+
+def test_an_unknown_revision_is_refused(sqlite_shell: Shell) -> None:
+    assert (
+        "no-such-revision" in sqlite_shell.run("db", "upgrade", "no-such-revision", code=2).stderr
+    )
+
+
+# --- init ----------------------------------------------------------------------------------------
+
+
+def test_init_writes_a_project_that_runs(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["init", str(tmp_path / "new" / "project")])
+    assert done.exit_code == 0
+    assert "python greetings.py Ada" in done.output
+    ran = subprocess.run(
+        [sys.executable, "greetings.py", "Ada"],
+        cwd=tmp_path / "new" / "project",
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == ["Greeting Ada ...", "Hello, Ada! And goodbye."]
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "greetings.py").write_text("mine")
+    done = CliRunner().invoke(cli, ["init", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("loom: ")
+    assert (tmp_path / "greetings.py").read_text() == "mine"

@@ -1,0 +1,140 @@
+"""``loom start``, ``list``, ``show`` and the rest, as their users have them."""
+
+from __future__ import annotations
+
+import json
+
+from tests.acceptance.cli.shell import Shell, wait_until
+
+# --- start, list, show ---------------------------------------------------------------------------
+
+
+def test_a_run_that_is_waited_for_prints_its_result(shell: Shell) -> None:
+    with shell.worker():
+        assert json.loads(shell.run("start", "Double", "--input", "21", "--wait").stdout) == 42
+
+
+def test_a_run_that_failed_is_told_in_one_line(shell: Shell) -> None:
+    with shell.worker():
+        done = shell.run("start", "Refuse", "--id", "r-1", "--wait", code=1)
+    assert done.stderr.splitlines()[-1].startswith("loom: Workflow 'r-1' failed: ")
+    assert "no milk today" in done.stderr
+    shown = shell.json("show", "r-1")
+    assert shown["status"] == "FAILED"
+    assert "no milk today" in shown["failure"]["message"]
+    assert "ValueError: no milk today" in shell.run("show", "r-1").stdout
+
+
+def test_a_run_waits_for_its_signal(shell: Shell) -> None:
+    with shell.worker():
+        started = shell.run("start", "Wait", "--version", "2", "--id", "w-1")
+        assert started.stdout == "w-1\n"
+        shell.run("signal", "w-1", "go", "--payload", '"now"')
+        wait_until(lambda: shell.json("show", "w-1")["status"] == "COMPLETED")
+    assert shell.json("show", "w-1")["result"] == "now"
+    assert '"now"' in shell.run("show", "w-1").stdout
+
+
+def test_input_may_come_from_a_file_or_from_a_pipe(shell: Shell) -> None:
+    file = shell.folder / "input.json"
+    file.write_text("1")
+    with shell.worker():
+        from_file = shell.run("start", "Double", "--wait", "--input-file", str(file))
+        from_pipe = shell.run("start", "Double", "--wait", "--input-file", "-", input="2")
+    assert (from_file.stdout, from_pipe.stdout) == ("2\n", "4\n")
+
+
+def test_lists_runs_newest_first_as_a_table_or_as_json(shell: Shell) -> None:
+    for name in ["first", "second"]:
+        shell.run("start", "Double", "--input", "1", "--id", name)
+    listed = shell.json("list")
+    assert [run["workflow_id"] for run in listed] == ["second", "first"]
+    assert {run["status"] for run in listed} == {"RUNNING"}
+    heading, *rows = shell.run("list").stdout.splitlines()
+    assert heading.split()[:2] == ["ID", "WORKFLOW"]
+    assert [row.split()[0] for row in rows] == ["second", "first"]
+
+
+def test_lists_only_what_is_asked_for(shell: Shell) -> None:
+    shell.run("start", "Double", "--input", "1", "--id", "d")
+    shell.run("start", "Wait", "--version", "2", "--id", "w")
+    shell.run("terminate", "w")
+    assert [run["workflow_id"] for run in shell.json("list", "--name", "Double")] == ["d"]
+    assert [run["workflow_id"] for run in shell.json("list", "--status", "terminated")] == ["w"]
+    assert len(shell.json("list", "--limit", "1")) == 1
+    assert shell.run("list", "--name", "Nothing").stdout == "There are no such runs.\n"
+
+
+def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) -> None:
+    shell.run("start", "Double", "--input", "1", "--id", "d")
+    fields = {
+        "workflow_id",
+        "run_id",
+        "name",
+        "version",
+        "queue",
+        "status",
+        "created_at",
+        "updated_at",
+        "closed_at",
+        "wake_at",
+        "history_length",
+        "blocked_reason",
+        "worker",
+    }
+    assert set(shell.json("list")[0]) == fields
+    assert set(shell.json("show", "d")) == fields | {"activities", "result", "failure"}
+
+
+def test_shows_history_and_logs(shell: Shell) -> None:
+    with shell.worker():
+        shell.run("start", "Double", "--input", "4", "--id", "d", "--wait")
+    text = shell.run("show", "d", "--history", "--logs").stdout
+    assert "ACTIVITY_COMPLETED" in text
+    assert "doubling 4" in text
+    shown = shell.json("show", "d", "--history", "--logs")
+    assert [event["sequence"] for event in shown["history"]] == [1, 2, 3, 4]
+    assert set(shown["history"][0]) == {
+        "sequence",
+        "recorded_at",
+        "type",
+        "attributes",
+        "value",
+        "has_value",
+    }
+    assert [line["message"] for line in shown["logs"]] == ["doubling 4"]
+    assert set(shown["logs"][0]) == {"position", "logged_at", "level", "message"}
+
+
+def test_shows_what_a_run_waits_for(shell: Shell) -> None:
+    with shell.worker("shop:Double"):
+        shell.run("start", "Double", "--input", "4", "--id", "d")
+        wait_until(lambda: shell.json("show", "d")["activities"] != [])
+    (pending,) = shell.json("show", "d")["activities"]
+    assert (pending["name"], pending["attempt"], pending["worker"]) == ("double", 0, None)
+    assert "Waiting for activities" in shell.run("show", "d").stdout
+
+
+# --- cancel, terminate ---------------------------------------------------------------------------
+
+
+def test_a_cancelled_run_is_cancelled_by_its_code(shell: Shell) -> None:
+    with shell.worker():
+        shell.run("start", "Wait", "--version", "2", "--id", "w")
+        shell.run("cancel", "w", "--reason", "changed my mind")
+        wait_until(lambda: shell.json("show", "w")["status"] == "CANCELLED")
+    assert "changed my mind" in shell.run("show", "w").stdout
+
+
+def test_a_terminated_run_needs_no_worker_to_end(shell: Shell) -> None:
+    shell.run("start", "Wait", "--version", "2", "--id", "w")
+    shell.run("terminate", "w", "--reason", "enough")
+    assert shell.json("show", "w")["status"] == "TERMINATED"
+    assert "enough" in shell.run("show", "w").stdout
+
+
+def test_a_run_that_has_ended_takes_nothing_more(shell: Shell) -> None:
+    shell.run("start", "Wait", "--version", "2", "--id", "w")
+    shell.run("terminate", "w")
+    for command in (["signal", "w", "go"], ["cancel", "w"], ["terminate", "w"]):
+        assert shell.run(*command, code=1).stderr.startswith("loom: Workflow 'w' has ended")
