@@ -1,0 +1,161 @@
+"""Records the golden histories: ``python -m tests.golden_histories.record [NAME ...]``.
+
+Only what has no file yet is recorded. A file that exists is a promise: this script never writes
+over one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from loom.history.events import ActivityCompleted
+from loom.history.failures import FailureKind
+from tests.engine_harness import SimulatedRun
+from tests.golden_histories import files
+from tests.golden_histories import workflows as w
+
+SKUS = {"order_id": "A-1", "skus": ["ink", "paper"]}
+
+
+def sequential(run: SimulatedRun) -> None:
+    run.start(SKUS)
+    for _ in range(2):
+        run.advance(0.25)
+        run.complete("reserve", "reserved")
+    run.complete("charge card", True)
+    run.advance(5)
+
+
+def sequential_waiting(run: SimulatedRun) -> None:
+    run.start(SKUS)
+    run.complete("reserve", "reserved")
+
+
+def parallel(run: SimulatedRun) -> None:
+    run.start(6)
+    while run.pending:
+        run.advance(0.1)
+        # The newest first, and two in one turn where there are two.
+        run.deliver(
+            *(
+                ActivityCompleted(s.activity_id, 1, run.converter.encode(s.activity_id / 2))
+                for s in reversed(run.pending[-2:])
+            )
+        )
+
+
+def timers(run: SimulatedRun) -> None:
+    run.start()
+    run.advance(3612)
+    run.complete("release")
+    run.advance(10)
+
+
+def signals(run: SimulatedRun) -> None:
+    run.start("order")
+    run.deliver(run.signalled("early", None), run.signalled("item", 1))
+    run.signal("approval", {"by": "Ada"})
+    run.advance(1)
+    run.signal("item", 2)
+    run.advance(60)
+
+
+def signals_in_time(run: SimulatedRun) -> None:
+    run.start("order")
+    run.signal("approval", {"by": "Ada"})
+    for item in ("one", "two", "three"):
+        run.signal("item", item)
+    run.advance(0.5)
+    run.signal("early", "now")
+
+
+def released(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("release")
+
+
+def dataclass_state(run: SimulatedRun) -> None:
+    run.start("Ada")
+    run.complete("release")
+
+
+def caught(run: SimulatedRun) -> None:
+    run.start()
+    run.deliver(run.failed("charge card", ValueError("no money"), attempt=4))
+    run.deliver(run.failed("charge card", kind=FailureKind.TIMEOUT, attempt=4))
+    run.deliver(run.failed("charge card", kind=FailureKind.LOST, attempt=2))
+
+
+def failing(run: SimulatedRun) -> None:
+    run.start("alone")
+    run.complete("release")
+
+
+def failing_group(run: SimulatedRun) -> None:
+    run.start("group")
+    run.complete("measure", 0.0)
+    run.fail("measure", RuntimeError("out of range"))
+
+
+def cancelled(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("reserve", "A x 1")
+    run.advance(2)
+    run.cancel("the customer left")
+    run.complete("release")
+
+
+def cancelled_in_vain(run: SimulatedRun) -> None:
+    run.start()
+    run.cancel("try")
+
+
+def terminated(run: SimulatedRun) -> None:
+    run.start()
+    run.advance(1)
+    run.terminate("it never ends")
+
+
+def timed_out_group(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("reserve", "A x 1")
+    run.advance(60)
+
+
+RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
+    "sequential": (w.OrderWorkflow, sequential),
+    "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
+    "parallel": (w.FanOut, parallel),
+    "timers": (w.Timers, timers),
+    "signals": (w.Signals, signals),
+    "signals-in-time": (w.Signals, signals_in_time),
+    "state-model": (w.ModelState, released),
+    "state-dataclass": (w.DataclassState, dataclass_state),
+    "state-free": (w.FreeState, released),
+    "caught": (w.Caught, caught),
+    "failed": (w.Failing, failing),
+    "failed-group": (w.Failing, failing_group),
+    "cancelled": (w.CleanedUp, cancelled),
+    "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
+    "timed-out-group": (w.CleanedUp, timed_out_group),
+    "terminated": (w.Waiting, terminated),
+}
+
+
+def main(names: list[str]) -> None:
+    files.FOLDER.mkdir(exist_ok=True)
+    for name in names or RECIPES:
+        path = files.FOLDER / f"{name}.json"
+        if path.exists():
+            continue
+        workflow, play = RECIPES[name]
+        run = SimulatedRun(workflow)
+        play(run)
+        run.close()
+        path.write_text(files.text(run.history), encoding="utf-8")
+        print(f"{name}: {len(run.history)} events, {run.status}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

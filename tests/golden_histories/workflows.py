@@ -1,0 +1,277 @@
+"""Workflows whose recorded histories must replay for ever.
+
+Change nothing here: a workflow that must be different is a new one, with a new history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from pydantic import BaseModel
+
+import loom
+
+# --- activities ----------------------------------------------------------------------------------
+
+
+@loom.activity
+async def reserve(sku: str, count: int = 1) -> str:
+    return f"{sku} x {count}"
+
+
+@loom.activity(name="charge card", retry_count=3, timeout_seconds=30)
+def charge(order_id: str, cents: int) -> bool:
+    return True
+
+
+@loom.activity
+def release(sku: str) -> None: ...
+
+
+@loom.activity
+def measure(number: int) -> float:
+    return number / 2
+
+
+# --- steps, one after the other ------------------------------------------------------------------
+
+
+class OrderInput(TypedDict):
+    order_id: str
+    skus: list[str]
+
+
+class OrderState(TypedDict, total=False):
+    reserved: list[str]
+    paid: bool
+
+
+@loom.workflow(name="OrderProcessing", version="1.0.0")
+class OrderWorkflow(loom.Workflow[OrderInput, OrderState]):
+    @loom.step(name="reservation")
+    async def reserve(self, ctx: loom.WorkflowContext[OrderInput, OrderState]) -> None:
+        reserved = [await ctx.activity(reserve, sku, count=2) for sku in ctx.input["skus"]]
+        await ctx.state.set("reserved", reserved)
+
+    @loom.step(name="payment")
+    async def pay(self, ctx: loom.WorkflowContext[OrderInput, OrderState]) -> None:
+        paid = await ctx.activity(charge, ctx.input["order_id"], 1999)
+        await ctx.state.set("paid", paid)
+        ctx.logger.info("paid: %s", paid)
+        await ctx.sleep(timedelta(seconds=5))
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+@loom.workflow
+class FanOut(loom.Workflow[int, None]):
+    async def run(self, ctx: loom.WorkflowContext[int, None]) -> float:
+        slots = asyncio.Semaphore(3)
+
+        async def one(number: int) -> float:
+            async with slots:
+                return await ctx.activity(measure, number)
+
+        gathered = await asyncio.gather(*map(one, range(ctx.input)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number)) for number in range(ctx.input, 2 * ctx.input)]
+        return sum(gathered) + sum(task.result() for task in tasks)
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+@loom.workflow
+class Timers(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[str]:
+        trace = []
+        await asyncio.sleep(1.5)
+        await ctx.sleep(until=ctx.now() + timedelta(hours=1))
+        try:
+            async with asyncio.timeout(10):
+                await ctx.activity(release, "slow")
+        except TimeoutError:
+            trace.append("the activity was too slow")
+        async with asyncio.timeout(10):
+            await ctx.activity(release, "fast")
+        try:
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                for number in range(10):
+                    group.create_task(ctx.activity(measure, number))
+                group.create_task(ctx.sleep(60))
+        except TimeoutError:
+            trace.append("so was the group")
+        first, waiting = await asyncio.wait(
+            [asyncio.create_task(ctx.sleep(seconds)) for seconds in (3, 1, 2)],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for task in waiting:
+            task.cancel()
+        return [*trace, f"{len(first)} first"]
+
+
+# --- signals -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Approval:
+    by: str
+    granted: bool = True
+
+
+@loom.workflow
+class Signals(loom.Workflow[str, dict[str, Any]]):
+    async def run(self, ctx: loom.WorkflowContext[str, dict[str, Any]]) -> str:
+        approval = await ctx.wait_for_signal("approval", type=Approval)
+        both = await asyncio.gather(ctx.wait_for_signal("item"), ctx.wait_for_signal("item"))
+        try:
+            last = await ctx.wait_for_signal("item", timeout=timedelta(minutes=1))
+        except TimeoutError:
+            last = "none"
+        early = await ctx.wait_for_signal("early", timeout=1)
+        return f"{ctx.input}: {approval.by} {both} {last} {early}"
+
+
+# --- state of all kinds --------------------------------------------------------------------------
+
+
+class Account(BaseModel):
+    owner: str = "nobody"
+    balance: int = 0
+    entries: list[int] = []
+
+
+@dataclass
+class Score:
+    player: str
+    points: int = 0
+    tags: set[str] = field(default_factory=set)
+
+
+@loom.workflow
+class ModelState(loom.Workflow[None, Account]):
+    @loom.step
+    async def open(self, ctx: loom.WorkflowContext[None, Account]) -> None:
+        await ctx.state.set("owner", "Ada")
+        async with ctx.state.batch():
+            await ctx.state.set("balance", ctx.state.balance + 5)
+            await ctx.state.set("entries", [5])
+
+    @loom.step
+    async def book(self, ctx: loom.WorkflowContext[None, Account]) -> None:
+        await ctx.activity(release, ctx.state.owner)
+        await ctx.state.update(lambda account: account.model_copy(update={"balance": 7}))
+
+
+@loom.workflow
+class DataclassState(loom.Workflow[str, Score]):
+    @loom.step
+    async def play(self, ctx: loom.WorkflowContext[str, Score]) -> None:
+        await ctx.state.set("player", ctx.input)
+
+        def score(state: Score) -> None:
+            state.points += 3
+            state.tags.add("first")
+
+        await ctx.state.update(score)
+        await ctx.activity(release, "round")
+        await ctx.state.update(score)
+
+
+@loom.workflow
+class FreeState(loom.Workflow[None, dict[str, Any]]):
+    @loom.step
+    async def fill(self, ctx: loom.WorkflowContext[None, dict[str, Any]]) -> None:
+        await ctx.state.set("started", ctx.now())
+        await ctx.state.set("chance", [ctx.random.random(), str(ctx.uuid4())])
+        await ctx.state.update(lambda state: {"kept": state["chance"], "b": 1})
+        await ctx.activity(release, "x")
+        await ctx.state.set("chance", ctx.random.randrange(100))
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+@loom.workflow
+class Caught(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[str]:
+        problems = []
+        for _ in range(3):
+            try:
+                await ctx.activity(charge, "A-1", 5)
+            except loom.ActivityTimeoutError:
+                problems.append("time")
+            except loom.ActivityLostError:
+                problems.append("lost")
+            except loom.ActivityFailedError as error:
+                problems.append(f"{error.cause_type} after {error.attempts}")
+        return problems
+
+
+@loom.workflow
+class Failing(loom.Workflow[str, None]):
+    async def run(self, ctx: loom.WorkflowContext[str, None]) -> None:
+        if ctx.input == "group":
+            async with asyncio.TaskGroup() as group:
+                for number in range(12):
+                    group.create_task(ctx.activity(measure, number))
+        await ctx.activity(release, "x")
+        raise ValueError("the workflow's own fault")
+
+
+# --- the end from outside ------------------------------------------------------------------------
+
+
+@loom.workflow
+class CleanedUp(loom.Workflow[None, OrderState]):
+    async def run(self, ctx: loom.WorkflowContext[None, OrderState]) -> str:
+        sku = await ctx.activity(reserve, "A")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(ctx.sleep(3600))
+                group.create_task(ctx.activity(charge, "A-1", 1))
+                group.create_task(ctx.wait_for_signal("never", timeout=60))
+        except asyncio.CancelledError:
+            async with asyncio.timeout(30):
+                await ctx.activity(release, sku)
+            await ctx.state.set("paid", False)
+            raise
+        return "not cancelled"
+
+
+@loom.workflow
+class Stubborn(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> str:
+        try:
+            await ctx.sleep(60)
+        except asyncio.CancelledError as error:
+            return f"went on after: {error}"
+        return "slept"
+
+
+@loom.workflow
+class Waiting(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:
+        background = asyncio.create_task(ctx.activity(measure, 1))
+        await ctx.wait_for_signal("never")
+        await background
+
+
+WORKFLOWS = [
+    OrderWorkflow,
+    FanOut,
+    Timers,
+    Signals,
+    ModelState,
+    DataclassState,
+    FreeState,
+    Caught,
+    Failing,
+    CleanedUp,
+    Stubborn,
+    Waiting,
+]
