@@ -193,6 +193,8 @@ class Client(RunAccess):
 
     async def _last_event(self, run: RunRecord) -> Event:
         last = await self._repository.read_history(run.run_key, after=run.sequence - 1)
+        if not last:
+            raise WorkflowNotFoundError(_not_found(run.workflow_id, run.run_id))
         return event_of(last[-1])
 
     def _result_of(

@@ -194,7 +194,8 @@ class Worker:
             _log.warning("the database does not answer: what was held here runs out by itself")
             self._workflows.abandon()
             self._activities.abandon()
-        await self._leases.stop()
+        finally:
+            await self._leases.stop()
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
 

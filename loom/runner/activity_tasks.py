@@ -230,11 +230,19 @@ class ActivityTasks:
     def lost(self, leases: Sequence[TaskLease]) -> None:
         """Stop the attempts that somebody else holds now."""
         gone = {(lease.run_key, lease.activity_id, lease.token) for lease in leases}
-        for attempt in tuple(self._running):
-            if (attempt.run_key, attempt.activity_id, attempt.token) in gone:
-                _log.warning("activity %s: lease lost, attempt stopped", attempt.name)
-                self.give_up(attempt)
-                self.on_gone(attempt)
+        stopped = [
+            attempt
+            for attempt in self._running
+            if (attempt.run_key, attempt.activity_id, attempt.token) in gone
+        ]
+        for attempt in stopped:
+            _log.warning("activity %s: lease lost, attempt stopped", attempt.name)
+            self.give_up(attempt)
+            self.on_gone(attempt)
+        if stopped:
+            # One may have ended just now, and been stopped before it told anybody.
+            self.on_room()
+            self._notifier.publish([MESSAGES])
 
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
         now = self._clock.now()

@@ -1,0 +1,166 @@
+"""Workers that stop hand back what they have, and those that die lose it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import loom
+from loom import Settings
+from tests.acceptance.floor import (
+    ACTIVITIES,
+    FLOOR,
+    WORKFLOWS,
+    Adding,
+    Hanging,
+    HangingInThread,
+)
+from tests.conditions import cut_off, eventually
+
+
+@pytest.fixture(autouse=True)
+def floor() -> Iterator[None]:
+    FLOOR.started.clear()
+    FLOOR.may_end.clear()
+    yield
+    FLOOR.may_end.set()
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workflow", [Hanging, HangingInThread])
+async def test_a_stopping_worker_hands_back_what_it_cannot_finish(
+    app: loom.Loom, workflow: Any
+) -> None:
+    async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+        handle = await app.start(workflow)
+        await eventually(lambda: len(FLOOR.started) == 1)
+        before = time.monotonic()
+    # No wait for a lease, but for the half second of grace: the bound is generous, not a timing.
+    assert time.monotonic() - before < 5
+    info = await handle.info()
+    assert info.worker is None
+    [activity] = info.activities
+    # The attempt that was stopped does not count.
+    assert (activity.worker, activity.attempt, activity.failures) == (None, 0, 0)
+    async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+        assert await handle.result(10) == "over"
+
+
+async def test_an_activity_that_ends_within_the_grace_is_recorded(app: loom.Loom) -> None:
+    @loom.activity(name="work")
+    async def ends_when_asked(n: int) -> int:
+        FLOOR.started.append("x")
+        await eventually(FLOOR.may_end.is_set)
+        return n + 1
+
+    async with app.worker(workflows=WORKFLOWS, activities=[ends_when_asked]) as worker:
+        handle = await app.start(Adding, 1)
+        await eventually(lambda: FLOOR.started == ["x"])
+        closing = asyncio.create_task(worker.close())
+        await eventually(lambda: worker._activities._closed)
+        FLOOR.may_end.set()
+        await closing
+    assert [e.type for e in await handle.history()].count("ACTIVITY_COMPLETED") == 1
+    async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+        assert await handle.result(10) == 4
+    assert FLOOR.started == ["x"]
+
+
+async def test_many_runs_are_handed_back_and_taken_up_by_another(any_dsn: str) -> None:
+    async with loom.Loom(any_dsn) as app, loom.Loom(any_dsn) as other:
+        async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES, concurrency=5):
+            handles = [await app.start(Adding, n) for n in range(100)]
+        async with other.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+            assert [await h.result(20) for h in handles] == [n + 3 for n in range(100)]
+
+
+async def test_a_worker_works_once(app: loom.Loom) -> None:
+    worker = app.worker(workflows=WORKFLOWS)
+    async with worker:
+        pass
+    with pytest.raises(loom.ConfigurationError, match="another"):
+        await worker.__aenter__()
+
+
+async def test_run_works_until_stop_is_called(app: loom.Loom) -> None:
+    worker = app.worker(workflows=WORKFLOWS, activities=ACTIVITIES)
+    running = asyncio.create_task(worker.run())
+    handle = await app.start(Adding, 1)
+    assert await handle.result(10) == 4
+    worker.stop()
+    await running
+
+
+async def test_an_application_that_is_left_stops_the_workers_it_still_has(any_dsn: str) -> None:
+    async with loom.Loom(any_dsn) as app:
+        worker = app.worker(workflows=WORKFLOWS, activities=ACTIVITIES)
+        running = asyncio.create_task(worker.run())
+        handle = await app.start(Hanging)
+        await eventually(lambda: FLOOR.started == ["hang"])
+    await running
+    async with loom.Loom(any_dsn) as app:
+        assert (await app.handle(handle.workflow_id).info()).worker is None
+
+
+async def test_a_cancelled_user_leaves_a_clean_worker(app: loom.Loom) -> None:
+    async def user() -> None:
+        async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+            await app.start(Hanging, id="h")
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(user())
+    await eventually(lambda: FLOOR.started == ["hang"])
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await app.handle("h").info()).worker is None
+
+
+# --- dying ---------------------------------------------------------------------------------------
+
+
+async def test_a_dead_workers_runs_are_taken_up_when_their_leases_end(any_dsn: str) -> None:
+    settings = Settings(lease_seconds=0.5, shutdown_grace_seconds=0)
+    async with (
+        loom.Loom(any_dsn, settings=settings) as app,
+        app.worker(workflows=WORKFLOWS, activities=ACTIVITIES) as worker,
+    ):
+        handle = await app.start(Hanging)
+        await eventually(lambda: FLOOR.started == ["hang"])
+        cut_off(worker)
+        async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+            assert await handle.result(10) == "over"
+        assert [e.type for e in await handle.history()] == [
+            "WORKFLOW_STARTED",
+            "ACTIVITY_SCHEDULED",
+            "ACTIVITY_COMPLETED",
+            "WORKFLOW_COMPLETED",
+        ]
+
+
+async def test_a_stuck_event_loop_loses_its_leases_and_does_no_harm(any_dsn: str) -> None:
+    """The keeper's thread sees no pulse, and so another worker takes over."""
+    settings = Settings(lease_seconds=0.5, stall_seconds=1)
+    async with (
+        loom.Loom(any_dsn, settings=settings) as app,
+        app.worker(workflows=WORKFLOWS, activities=ACTIVITIES) as worker,
+        loom.Loom(any_dsn, settings=settings) as other,
+    ):
+        handle = await app.start(Hanging)
+        await eventually(lambda: FLOOR.started == ["hang"])
+        keeper = worker._leases
+        assert keeper._pulse_timer is not None
+        keeper._pulse_timer.cancel()
+        keeper._last_pulse = 0.0
+        async with other.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
+            assert await other.handle(handle.workflow_id).result(10) == "over"
+        # Once it is back, the first hears of it, and lets go.
+        keeper._pulse()
+        await eventually(lambda: not worker._activities._running)
+        assert not worker._workflows._owned
