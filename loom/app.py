@@ -14,6 +14,7 @@ from loom.authoring.registry import Registry
 from loom.authoring.workflow import (
     CURRENT_STARTER,
     ConflictPolicy,
+    Given,
     Runnable,
     Starter,
     Workflow,
@@ -129,7 +130,7 @@ class Loom:
     async def start[I, R](
         self,
         workflow: type[Runnable[I, R]],
-        input: I = ...,
+        input: Given[I] = ...,
         *,
         id: WorkflowId | None = None,
         queue: str = "default",
@@ -140,7 +141,7 @@ class Loom:
     async def start[I, S](
         self,
         workflow: type[Workflow[I, S]],
-        input: I = ...,
+        input: Given[I] = ...,
         *,
         id: WorkflowId | None = None,
         queue: str = "default",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Protocol, overload
+from typing import Any, Final, Literal, Never, Protocol, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name
@@ -40,6 +40,14 @@ class Runnable[InputT, R](Protocol):
     """A workflow whose whole code is one ``run`` method."""
 
     async def run(self, ctx: WorkflowContext[InputT, Any], /) -> R: ...
+
+
+type Given[InputT] = InputT | Callable[[InputT], Never]
+"""An input, as an argument beside the workflow that takes it.
+
+Nobody gives the callable. It makes mypy look at this argument last, when it knows ``InputT`` from
+the workflow, so that it reads ``{"order_id": "A-1"}`` as the ``TypedDict`` that is wanted.
+"""
 
 
 class Workflow[InputT, StateT]:
