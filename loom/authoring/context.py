@@ -23,7 +23,9 @@ class WorkflowContext[InputT, StateT]:
     """One run, as its own code sees it.
 
     Besides what is here, ``asyncio.gather``, ``TaskGroup``, ``asyncio.sleep``, ``asyncio.timeout``,
-    queues, locks and events work as always, deterministically and durably.
+    queues, locks and events work as always, deterministically and durably. ``asyncio.wait`` and
+    ``as_completed`` do when they are given tasks; ``as_completed`` would start bare coroutines in
+    another order on each replay.
 
     Attributes:
         state: the run's durable variables.

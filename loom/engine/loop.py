@@ -102,9 +102,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 task = next(iter(self._tasks))
                 del self._tasks[task]
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                _unwind(task.get_coro())
+                # In its own context, or what it resets on its way out would be the host's.
+                task.get_context().run(_unwind, task.get_coro())
             for generator in self._async_generators:
-                _unwind(generator.athrow(StopReplay()))
+                self._context.run(_unwind, generator.athrow(StopReplay()))
         self._ready.clear()
         self._async_generators.clear()
 

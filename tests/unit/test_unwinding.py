@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import gc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -238,6 +239,21 @@ async def test_a_host_s_task_is_current_again_after_unwinding() -> None:
     task = asyncio.current_task()
     unwound(code)
     assert asyncio.current_task() is task
+
+
+def test_what_code_resets_on_its_way_out_is_its_own() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        with decimal.localcontext(prec=7):
+            yield 1
+
+    async def code(ctx: Ctx) -> None:
+        async for _ in numbers():
+            with decimal.localcontext(prec=5):
+                await ctx.activity(clean)
+
+    with decimal.localcontext(prec=3):
+        unwound(code)
+        assert decimal.getcontext().prec == 3
 
 
 # --- memory ---
