@@ -5,8 +5,8 @@ what they left behind. If Loom keeps its promise, every listed file is in the in
 was executed again after its end had been recorded.
 
 No clock is needed for that. Loom numbers the attempts of an activity, and a later one begins only
-when the earlier ones can no longer be recorded. So, once attempt 2 is recorded, attempt 1 was cut
-short or raised, and a second attempt 2, or an attempt 3, would be a repetition.
+when the earlier ones can no longer be recorded. So where attempt 2 is recorded, attempt 1 was not,
+and a second attempt 2, or an attempt 3, would be a repetition.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import activities, index, ledger
 from .job import Job
 from .ledger import Execution
 
-type Verdict = Literal["recorded", "repeated", "cut", "retried"]
+type Verdict = Literal["recorded", "repeated", "unrecorded"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Audit:
         failures: the files that the index has as failed, and why.
         lost: listed files that the index does not have, or that no execution ended for.
         repeated: executions that began after an end of the same activity had been recorded.
-        cut: executions that never got to be recorded, and so were done over.
-        retried: executions that raised, and so were done over.
+        unrecorded: executions that were done over because their end was never recorded: they were
+            cut short, came too late, or raised and were retried.
     """
 
     listed: frozenset[str]
@@ -43,8 +43,7 @@ class Audit:
     failures: dict[str, str]
     lost: frozenset[str]
     repeated: tuple[Execution, ...]
-    cut: tuple[Execution, ...]
-    retried: tuple[Execution, ...]
+    unrecorded: tuple[Execution, ...]
 
     @property
     def holds(self) -> bool:
@@ -75,8 +74,7 @@ def audit(job: Job, run_id: str, history: Sequence[loom.HistoryEvent]) -> Audit:
         failures=failures,
         lost=listed - ((indexed | failures.keys()) & worked_on),
         repeated=those("repeated"),
-        cut=those("cut"),
-        retried=those("retried"),
+        unrecorded=those("unrecorded"),
     )
 
 
@@ -119,4 +117,4 @@ def _verdict(execution: Execution, recorded: int | None, again: bool) -> Verdict
         return "repeated"
     if execution.attempt == recorded:
         return "recorded"
-    return "cut" if execution.error is None else "retried"
+    return "unrecorded"

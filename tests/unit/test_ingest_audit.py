@@ -114,7 +114,7 @@ def test_nothing_is_wrong_with_a_file_that_was_executed_and_recorded_once(job: J
     found = audit(job, "run", [*LISTING, completed(2)])
     assert found.holds
     assert found.listed == found.indexed == {"a.py"}
-    assert [*found.cut, *found.retried, *found.repeated, *found.lost] == []
+    assert [*found.unrecorded, *found.repeated, *found.lost] == []
 
 
 def test_a_file_that_was_listed_and_not_indexed_is_lost(job: Job) -> None:
@@ -138,23 +138,23 @@ def test_an_execution_that_was_cut_short_and_done_over_is_no_repetition(job: Job
     execute(job, 2, attempt=2)
     found = audit(job, "run", [*LISTING, completed(2, attempt=2)])
     assert found.holds
-    assert [each.attempt for each in found.cut] == [1]
+    assert [each.attempt for each in found.unrecorded] == [1]
 
 
 def test_an_execution_that_ended_without_being_recorded_was_cut_as_well(job: Job) -> None:
     execute(job, 2, attempt=1)
     execute(job, 2, attempt=2)
     found = audit(job, "run", [*LISTING, completed(2, attempt=2)])
-    assert [each.attempt for each in found.cut] == [1]
+    assert [each.attempt for each in found.unrecorded] == [1]
     assert not found.repeated
 
 
-def test_an_execution_that_raised_and_was_done_over_is_a_retry(job: Job) -> None:
+def test_an_execution_that_raised_and_was_done_over_is_no_repetition(job: Job) -> None:
     with pytest.raises(OSError, match="full"), ledger.execution(job.ledger, info(2), "a.py"):
         raise OSError("full")
     execute(job, 2, attempt=2)
     found = audit(job, "run", [*LISTING, completed(2, attempt=2)])
-    assert [each.error for each in found.retried] == ["OSError"]
+    assert [each.error for each in found.unrecorded] == ["OSError"]
     assert found.holds
 
 

@@ -60,14 +60,14 @@ def demo(folder: Path | None, dsn: str | None, keep: bool, kill_after: float | N
         place = dsn or f"sqlite:///{directory / 'loom.db'}"
         job = example.module("job").Job(folder, output=directory)
         story = Story(example, place, job, Screen(len(expected)), kill_at)
-        _report(asyncio.run(story.play()), story.screen, expected)
+        _report(asyncio.run(story.play()), story, expected)
     hint = f"loom show {story.workflow_id} --history --dsn {'...' if dsn else place}"
     _clear_up(directory, keep, hint)
 
 
-def _report(audit: Audit, screen: Screen, expected: frozenset[str]) -> None:
-    print_timeline(screen.moments)
-    print_counts(audit)
+def _report(audit: Audit, story: Story, expected: frozenset[str]) -> None:
+    print_timeline(story.screen.moments)
+    print_counts(audit, story.killed)
     if wrong := problems(audit, expected):
         raise CommandError("the counts are wrong. " + "; ".join(wrong))
     click.echo("\nNothing was lost, and nothing that was recorded ran again.")

@@ -23,17 +23,18 @@ def print_timeline(moments: Iterable[Moment]) -> None:
         click.echo(str(moment))
 
 
-def print_counts(audit: Audit) -> None:
-    """Prints what became of the files and the executions."""
+def print_counts(audit: Audit, killed: int) -> None:
+    """Prints what became of the files and the executions; ``killed`` is the process that was."""
     _heading("Count, from the activities' own ledger and Loom's history")
     _count("listed", len(audit.listed), "files")
     _count("indexed", len(audit.indexed))
     _count("failed", len(audit.failures), _reasons(audit.failures.values()))
     _count("lost", len(audit.lost))
     _count("repeated", len(audit.repeated), "executions after their end had been recorded")
-    _count("done over", len(audit.cut), "executions in flight at the kill, not recorded")
-    if audit.retried:
-        _count("retried", len(audit.retried), "executions that raised")
+    in_flight = sum(execution.process == killed for execution in audit.unrecorded)
+    _count("done over", in_flight, "executions in flight at the kill, so never recorded")
+    if others := len(audit.unrecorded) - in_flight:
+        _count("retried", others, "executions that raised or came too late")
 
 
 def problems(audit: Audit, expected: frozenset[str]) -> list[str]:

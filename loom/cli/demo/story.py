@@ -37,6 +37,8 @@ class Story:
         # An id and a queue of its own, so that nothing else on the database has a part in it.
         self.workflow_id = self._queue = f"ingest-{new_id()[:8]}"
         self.screen = screen
+        self.killed = 0
+        """The process that was killed."""
         self._example = example
         self._dsn = dsn
         self._job = job
@@ -59,6 +61,7 @@ class Story:
     async def _crash(self, worker: WorkerProcess, run: Run) -> None:
         await self._watch(worker, run, lambda done: done >= self._kill_at)
         worker.kill()
+        self.killed = worker.pid
         self.screen.tell(f"worker {worker.pid} killed with SIGKILL at {self._done():,} files")
         if not (await run.status()).is_open:
             raise CommandError(

@@ -99,7 +99,7 @@ def test_wrong_counts_fail_and_keep_everything(
 ) -> None:
     async def lose_a_file(self: Story) -> Audit:
         names = frozenset(f"{number}.py" for number in range(FILES))
-        return Audit(names, names - {"1.py"}, {}, frozenset({"1.py"}), (), (), ())
+        return Audit(names, names - {"1.py"}, {}, frozenset({"1.py"}), (), ())
 
     monkeypatch.setattr(Story, "play", lose_a_file)
     done = demo(folder)
