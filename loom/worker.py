@@ -15,8 +15,10 @@ from loom.identifiers import MICROS_PER_SECOND, RunId, new_id
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
-from loom.runner.leases import HeldLeases, LeaseKeeper
+from loom.runner.context import WorkerContext
+from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
+from loom.runner.ownership import Ownership
 from loom.runner.starts import LocalStarter
 from loom.runner.task_loop import TaskLoop
 from loom.runner.turns import Turns
@@ -66,48 +68,24 @@ class Worker:
         self._loop_tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._closing: asyncio.Task[None] | None = None
-        held = HeldLeases()
-        self._activities = ActivityTasks(
-            repository=store.repository,
-            registry=registry,
-            converter=converter,
-            notifier=store.notifier,
-            clock=clock,
-            held=held,
-            options=options,
+        context = WorkerContext(
             owner=self.id,
             queue=queue,
-        )
-        turns = Turns(
-            activities=self._activities,
+            registry=registry,
+            repository=store.repository,
             notifier=store.notifier,
+            converter=converter,
             closings=closings,
             clock=clock,
             options=options,
         )
-        self._workflows = WorkflowTasks(
-            repository=store.repository,
-            registry=registry,
-            converter=converter,
-            activities=self._activities,
-            turns=turns,
-            notifier=store.notifier,
-            closings=closings,
-            clock=clock,
-            held=held,
-            options=options,
-            owner=self.id,
-            queue=queue,
-        )
-        self.starter = LocalStarter(
-            workflows=self._workflows,
-            turns=turns,
-            converter=converter,
-            clock=clock,
-            owner=self.id,
-        )
+        self._owned = Ownership(context)
+        self._activities = ActivityTasks(context)
+        turns = Turns(context, self._activities)
+        self._workflows = WorkflowTasks(context, self._owned, self._activities, turns)
+        self.starter = LocalStarter(context, self._owned, self._workflows, turns)
         self._leases = LeaseKeeper(
-            held=held,
+            held=context.held,
             owner=self.id,
             clock=clock,
             options=options,
@@ -129,12 +107,12 @@ class Worker:
             and not self._stop_asked.is_set()
             and queue == self.queue
             and (name, version) in self.registry.workflows
-            and self._workflows.has_room()
+            and self._owned.room() > 0
         )
 
     def owns(self, run_id: RunId) -> bool:
         """Whether the run is being worked on here, so that its end will be heard of here."""
-        return self._workflows.owns(run_id)
+        return run_id in self._owned
 
     async def run(self) -> None:
         """Work until ``stop()`` is called, then hand everything back."""
@@ -209,8 +187,8 @@ class Worker:
     def _connect_parts(self) -> None:
         self._activities.on_room = self._activity_loop.wake
         self._activities.on_due_at = self._activity_loop.due_at
-        self._workflows.on_released = self._workflow_loop.wake
-        self._workflows.on_due_at = self._workflow_loop.due_at
+        self._owned.on_released = self._workflow_loop.wake
+        self._owned.on_due_at = self._workflow_loop.due_at
 
     def _longest_wait(self) -> float:
         poll = self._options.poll / MICROS_PER_SECOND

@@ -12,23 +12,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Final
 
-from loom.authoring.registry import Registry
 from loom.errors import StoreError, StoreUnavailableError
 from loom.history.codec import encode_attributes
 from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled, Event
 from loom.history.failures import failure_from
-from loom.history.payloads import PayloadConverter
-from loom.identifiers import MICROS_PER_SECOND, Micros, WorkerId
+from loom.identifiers import MICROS_PER_SECOND, Micros
 from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure, run_attempt
-from loom.runner.clock import Clock
+from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
-from loom.runner.leases import HeldLeases
-from loom.runner.options import RunnerOptions
 from loom.runner.slots import Slots
 from loom.runner.task_loop import Claimed
 from loom.runner.threads import ActivityThreads
 from loom.runner.transitions import arrival_of, event_of
-from loom.storage.notifier import MESSAGES, Notifier
+from loom.storage.notifier import MESSAGES
 from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
@@ -50,30 +46,13 @@ type Deliver = Callable[[Attempt, ActivityCompleted | ActivityFailed], bool]
 class ActivityTasks:
     """The activities that a worker is running."""
 
-    def __init__(
-        self,
-        *,
-        repository: ActivityTaskRepository,
-        registry: Registry,
-        converter: PayloadConverter,
-        notifier: Notifier,
-        clock: Clock,
-        held: HeldLeases,
-        options: RunnerOptions,
-        owner: WorkerId,
-        queue: str,
-    ) -> None:
-        self._repository = repository
-        self._registry = registry
-        self._converter = converter
-        self._notifier = notifier
-        self._clock = clock
-        self._held = held
-        self._options = options
-        self._owner = owner
-        self._queue = queue
-        self._writer = GroupWriter(repository.complete_activity_tasks)
-        self._slots = Slots(registry, options, lambda: self.on_room())
+    def __init__(self, worker: WorkerContext) -> None:
+        self._worker = worker
+        self._repository: ActivityTaskRepository = worker.repository
+        self._clock = worker.clock
+        self._held = worker.held
+        self._writer = GroupWriter(self._repository.complete_activity_tasks)
+        self._slots = Slots(worker.registry, worker.options, lambda: self.on_room())
         self._running: set[Attempt] = set()
         self._threads = ActivityThreads()
         self._closed = False
@@ -95,11 +74,11 @@ class ActivityTasks:
         now = self._clock.now()
         claimed = await self._repository.claim_activity_tasks(
             ActivityClaim(
-                owner=self._owner,
-                queue=self._queue,
+                owner=self._worker.owner,
+                queue=self._worker.queue,
                 names=names,
                 now=now,
-                lease_expires_at=now + self._options.lease,
+                lease_expires_at=now + self._worker.options.lease,
                 limit=min(self._slots.room(), _CLAIM_BATCH),
             )
         )
@@ -112,7 +91,7 @@ class ActivityTasks:
 
     def reserve(self, scheduled: ActivityScheduled) -> bool:
         """Keep a slot for an activity that is about to be scheduled, if there is one free."""
-        if self._closed or scheduled.queue != self._queue:
+        if self._closed or scheduled.queue != self._worker.queue:
             return False
         return self._slots.reserve(scheduled.name)
 
@@ -148,7 +127,7 @@ class ActivityTasks:
             broken = ActivityFailed(task.activity_id, task.attempt, failure_from(error))
             self._spawn(attempt, self._report(attempt, broken))
             return
-        if task.attempt - 1 - task.failures > self._options.max_lost_attempts:
+        if task.attempt - 1 - task.failures > self._worker.options.max_lost_attempts:
             self._spawn(attempt, self._report(attempt, lost_failure(attempt)))
         else:
             self._slots.take(attempt.name)
@@ -157,8 +136,8 @@ class ActivityTasks:
     # --- running ---
 
     async def _run(self, attempt: Attempt) -> None:
-        definition = self._registry.activities[attempt.name]
-        outcome = await run_attempt(attempt, definition, self._converter, self._threads)
+        definition = self._worker.registry.activities[attempt.name]
+        outcome = await run_attempt(attempt, definition, self._worker.converter, self._threads)
         await self._report(attempt, outcome)
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
@@ -242,7 +221,7 @@ class ActivityTasks:
         if stopped:
             # One may have ended just now, and been stopped before it told anybody.
             self.on_room()
-            self._notifier.publish([MESSAGES])
+            self._worker.notifier.publish([MESSAGES])
 
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
         now = self._clock.now()
@@ -258,7 +237,7 @@ class ActivityTasks:
         if completion.retry_at is not None:
             self.on_due_at(completion.retry_at)
         else:
-            self._notifier.publish([MESSAGES])
+            self._worker.notifier.publish([MESSAGES])
 
     # --- stopping ---
 

@@ -8,12 +8,13 @@ from typing import Final
 from loom.authoring.compiled import CompiledWorkflow
 from loom.errors import LoomError
 from loom.history.events import Stamped, WorkflowStarted
-from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, WorkerId, WorkflowId
 from loom.runner.clock import Clock
+from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
 from loom.runner.owned_run import OwnedRun
+from loom.runner.ownership import Ownership
 from loom.runner.revival import new_instance
 from loom.runner.transitions import arrival_of
 from loom.runner.turns import Turn, Turns
@@ -61,19 +62,12 @@ class LocalStarter:
     """Starts runs in the worker of this process, which takes their first turn at once."""
 
     def __init__(
-        self,
-        *,
-        workflows: WorkflowTasks,
-        turns: Turns,
-        converter: PayloadConverter,
-        clock: Clock,
-        owner: WorkerId,
+        self, worker: WorkerContext, owned: Ownership, workflows: WorkflowTasks, turns: Turns
     ) -> None:
+        self._worker = worker
+        self._owned = owned
         self._workflows = workflows
         self._turns = turns
-        self._converter = converter
-        self._clock = clock
-        self._owner = owner
 
     async def start(
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
@@ -84,15 +78,17 @@ class LocalStarter:
             workflow_id=request.workflow_id,
             run_id=request.run_id,
             queue=request.queue,
-            converter=self._converter,
+            converter=self._worker.converter,
         )
         try:
-            turn = self._turns.plan(instance, [Stamped(request.event, self._clock.now())], after=0)
+            turn = self._turns.plan(
+                instance, [Stamped(request.event, self._worker.clock.now())], after=0
+            )
         except LoomError:
             # It must exist before it can be seen to be blocked: a worker's claim will find that.
-            return await start_for_anybody(request, self._clock, writer)
+            return await start_for_anybody(request, self._worker.clock, writer)
         try:
-            outcome = await writer.submit(request.new_run(turn.effects, self._owner))
+            outcome = await writer.submit(request.new_run(turn.effects, self._worker.owner))
         except BaseException:
             self._turns.dismiss(turn)
             instance.unwind()
@@ -103,7 +99,7 @@ class LocalStarter:
             if turn.keeps_run:
                 self._workflows.adopt(owned)
             else:
-                self._workflows.remember(owned)
+                self._owned.remember(owned)
         else:
             self._turns.dismiss(turn)
             instance.unwind()
@@ -118,4 +114,4 @@ class LocalStarter:
         run = outcome.run
         if not outcome.created or run.sequence != len(turn.effects.events):
             return False
-        return not turn.keeps_run or run.lease_owner == self._owner
+        return not turn.keeps_run or run.lease_owner == self._worker.owner

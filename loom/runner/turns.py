@@ -12,8 +12,7 @@ from loom.identifiers import Micros, RunId
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.clock import Clock
-from loom.runner.closings import Closings
-from loom.runner.options import RunnerOptions
+from loom.runner.context import WorkerContext
 from loom.runner.owned_run import OwnedRun
 from loom.runner.transitions import (
     LeasePlan,
@@ -21,7 +20,7 @@ from loom.runner.transitions import (
     effects_of,
     scheduled_activities,
 )
-from loom.storage.notifier import Notifier, activity_topic, run_topic
+from loom.storage.notifier import activity_topic, run_topic
 from loom.storage.records import Effects, RunRecord, TaskLease
 
 
@@ -44,20 +43,10 @@ class Turn:
 class Turns:
     """Plans turns and carries out what follows from them."""
 
-    def __init__(
-        self,
-        *,
-        activities: ActivityTasks,
-        notifier: Notifier,
-        closings: Closings,
-        clock: Clock,
-        options: RunnerOptions,
-    ) -> None:
+    def __init__(self, worker: WorkerContext, activities: ActivityTasks) -> None:
+        self._worker = worker
+        self._clock = worker.clock
         self._activities = activities
-        self._notifier = notifier
-        self._closings = closings
-        self._clock = clock
-        self._options = options
 
     def plan(
         self,
@@ -81,7 +70,7 @@ class Turns:
         still_local = set(local).difference(cancelled_activities(decision))
         due_again = decision.wake_at is not None and decision.wake_at <= now
         keeps = decision.status.is_open and bool(reserved or still_local or due_again)
-        lease_until = now + self._options.lease
+        lease_until = now + self._worker.options.lease
         plan = LeasePlan(
             run_until=lease_until if keeps else None,
             tasks_until=lease_until,
@@ -104,9 +93,9 @@ class Turns:
             attempt = _first_attempt(owned.run, scheduled)
             owned.local[scheduled.activity_id] = attempt
             self._activities.start(attempt)
-        self._notifier.publish(self._topics(turn, owned.run.run_id))
+        self._worker.notifier.publish(self._topics(turn, owned.run.run_id))
         if not turn.decision.status.is_open:
-            self._closings.announce(owned.run.run_id, turn.decision.events[-1].event)
+            self._worker.closings.announce(owned.run.run_id, turn.decision.events[-1].event)
 
     def _end_attempts(self, turn: Turn, owned: OwnedRun) -> None:
         for incoming in owned.in_turn:

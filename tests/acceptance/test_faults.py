@@ -191,7 +191,7 @@ async def test_what_a_stale_worker_writes_is_lost(any_dsn: str) -> None:
             gate.open.set()
             await eventually(lambda: not worker._workflows._drives)
             await eventually(lambda: not worker._activities._running)
-            assert not worker._workflows._owned
+            assert not worker._owned._owned
         assert await other.handle("e").history() == history
         await check(other)
 

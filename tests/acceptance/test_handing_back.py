@@ -163,4 +163,4 @@ async def test_a_stuck_event_loop_loses_its_leases_and_does_no_harm(any_dsn: str
         # Once it is back, the first hears of it, and lets go.
         keeper._pulse()
         await eventually(lambda: not worker._activities._running)
-        assert not worker._workflows._owned
+        assert not worker._owned._owned

@@ -83,9 +83,9 @@ async def test_a_waiting_run_is_held_by_nobody_and_leaves_memory_when_asked(any_
     ):
         handles = [await app.start(Waiting) for _ in range(5)]
         assert [(await handle.info()).worker for handle in handles] == [None] * 5
-        assert not worker._workflows._owned
-        assert len(worker._workflows._cache) == 1
-        assert not worker._workflows._held.snapshot()
+        assert not worker._owned._owned
+        assert len(worker._owned._cache) == 1
+        assert not worker._owned._held.snapshot()
         for handle in handles:
             await handle.signal("go", 1)
         assert [await handle.result(10) for handle in handles] == [1] * 5
@@ -95,8 +95,8 @@ async def test_a_worker_holds_nothing_when_everything_is_done(app: loom.Loom) ->
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES) as worker:
         handles = [await app.start(Adding, n) for n in range(10)]
         await asyncio.gather(*(handle.result(10) for handle in handles))
-        await eventually(lambda: not worker._workflows._held.snapshot())
-        assert not worker._workflows._owned
-        assert not worker._workflows._owned_ids
+        await eventually(lambda: not worker._owned._held.snapshot())
+        assert not worker._owned._owned
+        assert not worker._owned._owned_ids
         await eventually(lambda: not worker._activities._running)
-        assert len(worker._workflows._cache) == 0
+        assert len(worker._owned._cache) == 0
