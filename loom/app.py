@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Token
-from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -20,7 +19,7 @@ from loom.authoring.workflow import (
     Workflow,
 )
 from loom.client import Client, check_id
-from loom.errors import ConfigurationError, UnsupportedStoreError, WorkflowAlreadyStartedError
+from loom.errors import ConfigurationError, WorkflowAlreadyStartedError
 from loom.handle import WorkflowHandle, WorkflowInfo
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
@@ -33,10 +32,8 @@ from loom.runner.starts import StartRequest, StartWriter, start_for_anybody
 from loom.settings import Settings
 from loom.storage.notifier import workflow_topic
 from loom.storage.records import RunFilter, StartOutcome
-from loom.storage.store import Store, StoreFactory
+from loom.storage.store import Store, open_store
 from loom.worker import Worker
-
-_STORES = "loom.stores"
 
 
 class Loom:
@@ -329,27 +326,6 @@ class _Opened:
         self.clock = clock
         self.client = client
         self.starts = starts
-
-
-async def open_store(dsn: str) -> Store:
-    """Open the store that a DSN names, by its scheme's entry point in ``loom.stores``.
-
-    Raises ``UnsupportedStoreError`` when no installed store serves the scheme, and whatever that
-    store raises (see ``StoreFactory``).
-    """
-    scheme, separator, _ = dsn.partition("://")
-    if not separator:
-        raise UnsupportedStoreError(
-            "The DSN has no scheme: it should look like sqlite:///file.db or "
-            "postgresql://user@host/name."
-        )
-    base = scheme.partition("+")[0]
-    for entry_point in entry_points(group=_STORES):
-        if entry_point.name == base:
-            factory: StoreFactory = entry_point.load()
-            return await factory(dsn)
-    known = ", ".join(sorted(entry_points(group=_STORES).names))
-    raise UnsupportedStoreError(f"No installed store serves {base}://. There are: {known}.")
 
 
 def _status(status: RunStatus | str | None) -> RunStatus | None:

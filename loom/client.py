@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from loom.authoring.names import name_problem
 from loom.errors import (
     HistoryError,
     PayloadError,
-    WorkflowCancelledError,
     WorkflowClosedError,
-    WorkflowExecutionError,
-    WorkflowFailedError,
     WorkflowNotFoundError,
-    WorkflowTerminatedError,
 )
-from loom.handle import HistoryEvent, LogLine, PendingActivity, RunAccess, WorkflowInfo
-from loom.history.codec import plain_attributes
+from loom.handle import HistoryEvent, LogLine, RunAccess, WorkflowInfo
 from loom.history.events import (
     Event,
     SignalReceived,
     Stamped,
-    WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
-    WorkflowFailed,
     WorkflowTerminated,
 )
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import (
     MICROS_PER_SECOND,
-    Micros,
     RunId,
     RunKey,
     WorkerId,
@@ -50,13 +40,12 @@ from loom.runner.transitions import (
     message_event,
     terminated_effects,
 )
+from loom.runner.views import execution_error, history_event, log_line, workflow_info
 from loom.storage.notifier import MESSAGES, run_topic
 from loom.storage.records import (
-    EventRecord,
     InboxRecord,
     Leases,
     Message,
-    PendingTask,
     RunFilter,
     RunLease,
     RunRecord,
@@ -110,7 +99,7 @@ class Client(RunAccess):
         run = await self._find(workflow_id, run_id)
         events: list[HistoryEvent] = []
         while page := await self._repository.read_history(run.run_key, after=len(events)):
-            events.extend(map(self._shown, page))
+            events.extend(history_event(record, self._converter) for record in page)
         return events
 
     async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]:
@@ -119,25 +108,8 @@ class Client(RunAccess):
         after = 0
         while page := await self._repository.read_logs(run.run_key, after=after):
             after = page[-1].position
-            lines.extend(
-                LogLine(log.position, to_datetime(log.logged_at), log.level, log.message)
-                for log in page
-            )
+            lines.extend(map(log_line, page))
         return lines
-
-    def _shown(self, record: EventRecord) -> HistoryEvent:
-        event = event_of(record)
-        value = None
-        if record.payload is not None:
-            value = json.loads(self._converter.unwrap(record.payload))[1]
-        return HistoryEvent(
-            sequence=record.sequence,
-            recorded_at=to_datetime(record.recorded_at),
-            type=record.type,
-            attributes=plain_attributes(event),
-            value=value,
-            has_value=record.payload is not None,
-        )
 
     async def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
         run = await self._repository.find_run(workflow_id, run_id)
@@ -202,7 +174,7 @@ class Client(RunAccess):
     ) -> Any:
         if isinstance(final, WorkflowCompleted):
             return self._converter.decode(final.payload, declared)
-        raise _execution_error(final, workflow_id, run_id)
+        raise execution_error(final, workflow_id, run_id)
 
     # --- talking ---
 
@@ -304,85 +276,9 @@ def check_id(what: str, value: object) -> str:
     return value
 
 
-def to_datetime(moment: Micros) -> datetime:
-    """A moment as people read it (UTC)."""
-    return _EPOCH + timedelta(microseconds=moment)
-
-
-def workflow_info(run: RunRecord, tasks: Sequence[PendingTask]) -> WorkflowInfo:
-    """A run as people read it."""
-    return WorkflowInfo(
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        name=run.name,
-        version=run.version,
-        queue=run.queue,
-        status=run.status,
-        created_at=to_datetime(run.created_at),
-        updated_at=to_datetime(run.updated_at),
-        closed_at=_optional_datetime(run.closed_at),
-        wake_at=_optional_datetime(run.wake_at),
-        history_length=run.sequence,
-        blocked_reason=run.blocked_reason,
-        worker=run.lease_owner,
-        activities=[_pending_activity(task) for task in tasks],
-    )
-
-
-def _pending_activity(task: PendingTask) -> PendingActivity:
-    last_failure = None
-    if task.last_failure is not None:
-        failure = json.loads(task.last_failure)["failure"]
-        last_failure = f"{failure['type']}: {failure['message']}"
-    return PendingActivity(
-        activity_id=task.activity_id,
-        name=task.name,
-        queue=task.queue,
-        attempt=task.attempt,
-        failures=task.failures,
-        available_at=to_datetime(task.available_at),
-        worker=task.lease_owner,
-        last_failure=last_failure,
-    )
-
-
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
-
-
-def _optional_datetime(moment: Micros | None) -> datetime | None:
-    return None if moment is None else to_datetime(moment)
-
-
 def _not_found(workflow_id: WorkflowId, run_id: RunId | None) -> str:
     run = f" and run id {run_id!r}" if run_id else ""
     return f"There is no run with the workflow id {workflow_id!r}{run}."
-
-
-def _execution_error(
-    final: Event, workflow_id: WorkflowId, run_id: RunId
-) -> WorkflowExecutionError:
-    """The error that awaiting a run raises when it ended so."""
-    if isinstance(final, WorkflowFailed):
-        failure = final.failure
-        return WorkflowFailedError(
-            f"Workflow {workflow_id!r} failed: {failure.type}: {failure.message}",
-            workflow_id=workflow_id,
-            run_id=run_id,
-            cause_type=failure.type,
-            cause_message=failure.message,
-            cause_traceback=failure.traceback,
-        )
-    reason = final.reason if isinstance(final, WorkflowCancelled | WorkflowTerminated) else ""
-    because = f": {reason}" if reason else "."
-    if isinstance(final, WorkflowCancelled):
-        return WorkflowCancelledError(
-            f"Workflow {workflow_id!r} was cancelled{because}",
-            workflow_id=workflow_id,
-            run_id=run_id,
-        )
-    return WorkflowTerminatedError(
-        f"Workflow {workflow_id!r} was terminated{because}", workflow_id=workflow_id, run_id=run_id
-    )
 
 
 async def _wait(told: asyncio.Event, seconds: float) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 import loom
-from loom.app import open_store
 from loom.errors import StoreUnavailableError
 from loom.storage.repository import LeaseRepository, Repository
-from loom.storage.store import Store
+from loom.storage.store import Store, open_store
 
 type Call = Callable[[], Awaitable[Any]]
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import loom
 from benchmarks.subjects.session import Session
-from loom.app import open_store
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.postgres import PostgresStore
 from loom.storage.sql.sqlite import SqliteStore
 from loom.storage.sql.transactions import Query, Transaction
-from loom.storage.store import Store
+from loom.storage.store import Store, open_store
 
 DEFAULT_SLOTS = 100
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from importlib.metadata import entry_points
+from typing import Final
 
+from loom.errors import UnsupportedStoreError
 from loom.storage.notifier import Notifier
 from loom.storage.repository import LeaseRepository, Repository
+
+_GROUP: Final = "loom.stores"
 
 
 class Store(ABC):
@@ -35,3 +40,24 @@ type StoreFactory = Callable[[str], Awaitable[Store]]
 Raises ``ConfigurationError`` for a malformed DSN, ``StoreUnavailableError`` when the database does
 not answer and ``SchemaVersionError`` when its schema is not the one that this Loom works with.
 """
+
+
+async def open_store(dsn: str) -> Store:
+    """Open the store that a DSN names, by its scheme's entry point in ``loom.stores``.
+
+    Raises ``UnsupportedStoreError`` when no installed store serves the scheme, and whatever that
+    store raises (see ``StoreFactory``).
+    """
+    scheme, separator, _ = dsn.partition("://")
+    if not separator:
+        raise UnsupportedStoreError(
+            "The DSN has no scheme: it should look like sqlite:///file.db or "
+            "postgresql://user@host/name."
+        )
+    base = scheme.partition("+")[0]
+    for entry_point in entry_points(group=_GROUP):
+        if entry_point.name == base:
+            factory: StoreFactory = entry_point.load()
+            return await factory(dsn)
+    known = ", ".join(sorted(entry_points(group=_GROUP).names))
+    raise UnsupportedStoreError(f"No installed store serves {base}://. There are: {known}.")

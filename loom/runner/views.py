@@ -1,0 +1,127 @@
+"""Rows and events as people read them: from the store's records to what a handle shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from loom.errors import (
+    HistoryError,
+    PayloadError,
+    WorkflowCancelledError,
+    WorkflowExecutionError,
+    WorkflowFailedError,
+    WorkflowTerminatedError,
+)
+from loom.handle import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
+from loom.history.codec import plain_attributes
+from loom.history.events import Event, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import Micros, RunId, WorkflowId
+from loom.runner.transitions import event_of
+from loom.storage.records import EventRecord, LogRecord, PendingTask, RunRecord
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def workflow_info(run: RunRecord, tasks: Sequence[PendingTask]) -> WorkflowInfo:
+    """A run as people read it."""
+    return WorkflowInfo(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        name=run.name,
+        version=run.version,
+        queue=run.queue,
+        status=run.status,
+        created_at=_to_datetime(run.created_at),
+        updated_at=_to_datetime(run.updated_at),
+        closed_at=_optional_datetime(run.closed_at),
+        wake_at=_optional_datetime(run.wake_at),
+        history_length=run.sequence,
+        blocked_reason=run.blocked_reason,
+        worker=run.lease_owner,
+        activities=[_pending_activity(task) for task in tasks],
+    )
+
+
+def _pending_activity(task: PendingTask) -> PendingActivity:
+    last_failure = None
+    if task.last_failure is not None:
+        failure = json.loads(task.last_failure)["failure"]
+        last_failure = f"{failure['type']}: {failure['message']}"
+    return PendingActivity(
+        activity_id=task.activity_id,
+        name=task.name,
+        queue=task.queue,
+        attempt=task.attempt,
+        failures=task.failures,
+        available_at=_to_datetime(task.available_at),
+        worker=task.lease_owner,
+        last_failure=last_failure,
+    )
+
+
+def history_event(record: EventRecord, converter: PayloadConverter) -> HistoryEvent:
+    """An event as people read it, even when it is damaged: they look at it to see why."""
+    return HistoryEvent(
+        sequence=record.sequence,
+        recorded_at=_to_datetime(record.recorded_at),
+        type=record.type,
+        attributes=_attributes(record),
+        value=None if record.payload is None else _value(record.payload, converter),
+        has_value=record.payload is not None,
+    )
+
+
+def log_line(log: LogRecord) -> LogLine:
+    """A line of a run's log as people read it."""
+    return LogLine(log.position, _to_datetime(log.logged_at), log.level, log.message)
+
+
+def _attributes(record: EventRecord) -> dict[str, Any]:
+    try:
+        return plain_attributes(event_of(record))
+    except HistoryError as error:
+        return {"unreadable": str(error)}
+
+
+def _value(payload: bytes, converter: PayloadConverter) -> Any:
+    try:
+        return json.loads(converter.unwrap(payload))[1]
+    except (PayloadError, ValueError, LookupError, TypeError) as error:
+        return {"unreadable": str(error)}
+
+
+def execution_error(final: Event, workflow_id: WorkflowId, run_id: RunId) -> WorkflowExecutionError:
+    """The error that awaiting a run raises when it ended so."""
+    if isinstance(final, WorkflowFailed):
+        failure = final.failure
+        return WorkflowFailedError(
+            f"Workflow {workflow_id!r} failed: {failure.type}: {failure.message}",
+            workflow_id=workflow_id,
+            run_id=run_id,
+            cause_type=failure.type,
+            cause_message=failure.message,
+            cause_traceback=failure.traceback,
+        )
+    reason = final.reason if isinstance(final, WorkflowCancelled | WorkflowTerminated) else ""
+    because = f": {reason}" if reason else "."
+    if isinstance(final, WorkflowCancelled):
+        return WorkflowCancelledError(
+            f"Workflow {workflow_id!r} was cancelled{because}",
+            workflow_id=workflow_id,
+            run_id=run_id,
+        )
+    return WorkflowTerminatedError(
+        f"Workflow {workflow_id!r} was terminated{because}", workflow_id=workflow_id, run_id=run_id
+    )
+
+
+def _to_datetime(moment: Micros) -> datetime:
+    return _EPOCH + timedelta(microseconds=moment)
+
+
+def _optional_datetime(moment: Micros | None) -> datetime | None:
+    return None if moment is None else _to_datetime(moment)
