@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def main(
     dsn: str | None,
 ) -> None:
     """Measure Loom, and beside it the limit: the same rows with no engine."""
+    # Whoever stops us, the server that we started must go too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = list(SCENARIOS.values()) if scenario == "all" else [SCENARIOS[scenario]]
     results: list[Results] = []
     for place in [store] if store else ["sqlite", "postgres"]:

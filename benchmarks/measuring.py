@@ -6,6 +6,7 @@ import asyncio
 import resource
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -46,6 +47,11 @@ def peak_rss_mib() -> float:
     lines = _STATUS.read_text().splitlines()
     [peak] = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(peak) / 1024
+
+
+def measure_for(parent: Connection, subject: str, store: str, case: Case, dsn: str) -> None:
+    """What the process runs. It is here because this module imports nothing that weighs."""
+    parent.send(measure(subject, store, case, dsn))
 
 
 def measure(subject: str, store: str, case: Case, dsn: str) -> Sample:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
 from benchmarks.databases import Fresh
-from benchmarks.measuring import measure
+from benchmarks.measuring import measure_for
 from benchmarks.records import Case, Sample
 from benchmarks.scenarios.base import Scenario
 from benchmarks.subjects import subjects_on
@@ -54,5 +53,18 @@ def run_scenario(
 
 def _in_its_own_process(subject: str, store: str, case: Case, fresh: Fresh) -> Sample:
     """So that memory and CPU time are the subject's alone."""
-    with fresh() as dsn, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, subject, store, case, dsn).result()
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    with fresh() as dsn:
+        process = context.Process(target=measure_for, args=(theirs, subject, store, case, dsn))
+        process.start()
+        theirs.close()
+        try:
+            sample: Sample = ours.recv()
+        except EOFError:
+            raise RuntimeError(f"{subject} failed at {case}; its own words are above") from None
+        finally:
+            # Nobody waits for what is left of it when we are interrupted.
+            process.kill()
+            process.join()
+    return sample

@@ -39,8 +39,11 @@ class Sequential(Scenario):
         shortest, longest = min(samples, key=lambda c: c.n), max(samples, key=lambda c: c.n)
         if shortest == longest:
             return
-        name = f"cost per step, N = {longest.n} against {shortest.n}"
-        for subject in samples[shortest]:
+        lengths = f"N = {longest.n} against {shortest.n}"
+        for subject, short in samples[shortest].items():
+            long = samples[longest][subject]
             # Cost is the inverse of rate.
-            rates = [[s.rate for s in samples[case][subject]] for case in (shortest, longest)]
-            yield Comparison(subject, name, ratios(*rates))
+            cost = ratios([s.rate for s in short], [s.rate for s in long])
+            yield Comparison(subject, f"cost per step, {lengths}", cost)
+            cpu = ratios([s.cpu_ms for s in long], [s.cpu_ms for s in short])
+            yield Comparison(subject, f"CPU time per step, {lengths}", cpu)

@@ -44,4 +44,4 @@ class Throughput(Scenario):
 
 def _enough(concurrency: int) -> int:
     """Workflows for a few seconds' work."""
-    return max(500, min(40 * concurrency, 5_000))
+    return max(500, min(80 * concurrency, 10_000))
