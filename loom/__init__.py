@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loom.errors import ActivityFailedError as ActivityFailedError
     from loom.errors import ActivityLostError as ActivityLostError
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
+    from loom.errors import CodecError as CodecError
     from loom.errors import ConfigurationError as ConfigurationError
     from loom.errors import DefinitionError as DefinitionError
     from loom.errors import HistoryError as HistoryError
@@ -59,6 +60,7 @@ _HOMES = {
         "ActivityFailedError",
         "ActivityLostError",
         "ActivityTimeoutError",
+        "CodecError",
         "ConfigurationError",
         "DefinitionError",
         "HistoryError",

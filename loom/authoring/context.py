@@ -132,7 +132,7 @@ class WorkflowContext[InputT, StateT]:
         seconds = None if timeout is None else _duration(timeout) / MICROS_PER_SECOND
         async with asyncio.timeout(seconds):
             payload = await self._runtime.receive_signal(name)
-        return self._runtime.converter.decode(payload, type)
+        return self._runtime.decode(payload, type)
 
     def now(self) -> datetime:
         """The run's own time (UTC): when what it is handling now was taken into its history."""

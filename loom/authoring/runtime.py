@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loom.history.events import StateSet, StateUpdate
-from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ class Runtime(ABC):
 
     workflow_id: WorkflowId
     run_id: RunId
-    converter: PayloadConverter
     random: Random
 
     @property
@@ -37,6 +35,14 @@ class Runtime(ABC):
     @abstractmethod
     def now(self) -> Micros:
         """The stamp of the arrival that is being handled."""
+
+    @abstractmethod
+    def encode(self, value: object, declared: Any) -> bytes:
+        """A value as a payload. Raises ``PayloadError`` when it does not fit its declared type."""
+
+    @abstractmethod
+    def decode(self, payload: bytes, declared: Any) -> Any:
+        """A payload as a value. Raises ``PayloadError`` when it does not fit the type."""
 
     @abstractmethod
     async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:

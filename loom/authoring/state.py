@@ -160,13 +160,13 @@ class WorkflowState[StateT]:
     async def set(self, key: str, value: Any) -> None:
         """Set one key. Raises ``PayloadError`` when the value does not fit its declared type."""
         declared = self._schema.type_of(key)
-        payload = self._runtime.converter.encode(value, declared)
+        payload = self._runtime.encode(value, declared)
         batch = self._batch
         if batch is not None:
-            batch[key] = self._runtime.converter.decode(payload, declared)
+            batch[key] = self._runtime.decode(payload, declared)
             return
         recorded = self._runtime.record_state(StateSet(key, payload))
-        self._values[key] = self._runtime.converter.decode(recorded.payload, declared)
+        self._values[key] = self._runtime.decode(recorded.payload, declared)
 
     async def update(self, change: Callable[[StateT], StateT | None]) -> None:
         """Change several keys at once with a function of the whole state.
@@ -209,9 +209,7 @@ class WorkflowState[StateT]:
 
     def result(self) -> bytes:
         """The whole state as the payload that a finished workflow leaves behind."""
-        return self._runtime.converter.encode(
-            self._schema.build(self._values), self._schema.result_type
-        )
+        return self._runtime.encode(self._schema.build(self._values), self._schema.result_type)
 
     @property
     def _batch(self) -> dict[str, Any] | None:
@@ -222,10 +220,10 @@ class WorkflowState[StateT]:
         return {**self._values, **batch} if batch else self._values
 
     def _record(self, changes: Mapping[str, Any], removed: list[str]) -> None:
-        converter, partial_type = self._runtime.converter, self._schema.partial_type
-        payload = converter.encode(dict(changes), partial_type)
+        partial_type = self._schema.partial_type
+        payload = self._runtime.encode(dict(changes), partial_type)
         recorded = self._runtime.record_state(StateUpdate(tuple(removed), payload))
-        self._values.update(converter.decode(recorded.payload, partial_type))
+        self._values.update(self._runtime.decode(recorded.payload, partial_type))
         for key in recorded.removed:
             self._values.pop(key, None)
 

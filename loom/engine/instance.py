@@ -25,15 +25,14 @@ from loom.authoring.activity import ActivityDefinition
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.runtime import Runtime
+from loom.engine.activity_errors import ActivityFailure, activity_error
 from loom.engine.decision import Decision, LoggedLine
 from loom.engine.loop import DeterministicLoop
 from loom.engine.matching import Matcher, unasked
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
 from loom.errors import (
-    ActivityFailedError,
-    ActivityLostError,
-    ActivityTimeoutError,
+    CodecError,
     NonDeterministicWorkflowError,
     StopReplay,
 )
@@ -59,7 +58,7 @@ from loom.history.events import (
     WorkflowStarted,
     WorkflowTerminated,
 )
-from loom.history.failures import MAX_MESSAGE, Failure, FailureKind, failure_from, storable
+from loom.history.failures import MAX_MESSAGE, Failure, failure_from, storable
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import END_OF_TIME, Micros, RunId, WorkflowId
@@ -85,7 +84,7 @@ class WorkflowInstance(Runtime):
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
-        self.converter = converter
+        self._converter = converter
         self.random = random
         self.status = RunStatus.RUNNING
         self._workflow = workflow
@@ -177,10 +176,15 @@ class WorkflowInstance(Runtime):
         self._loop.now = max(self._loop.now, arrival.at)
         _DELIVER[type(arrival.event)](self, arrival.event)
         self._loop.run_until_quiescent()
+        self._raise_if_halted()
+        if self.is_open and self._main is not None and self._main.done():
+            with suppress(StopReplay):
+                self._close(self._main)
+            self._raise_if_halted()
+
+    def _raise_if_halted(self) -> None:
         if self._error is not None:
             raise self._error
-        if self.is_open and self._main is not None and self._main.done():
-            self._close(self._main)
 
     def _expects(self, event: Event) -> bool:
         """Whether an arrival still means something to this run."""
@@ -194,7 +198,7 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
-        given = self.converter.decode(event.payload, workflow.input_type)
+        given = self._converter.decode(event.payload, workflow.input_type)
         self._context = WorkflowContext(self, given, workflow.state_schema)
         self._main = self._loop.start(workflow.execute(self._context))
 
@@ -208,7 +212,7 @@ class WorkflowInstance(Runtime):
         self._check_asked(event, event.activity_id)
         future = self._activities.pop(event.activity_id, None)
         if future is not None and not future.done():
-            future.set_exception(_ActivityFailure(event))
+            future.set_exception(ActivityFailure(event))
 
     def _on_timer_fired(self, event: TimerFired) -> None:
         self._check_asked(event, event.timer_id)
@@ -241,11 +245,11 @@ class WorkflowInstance(Runtime):
         return self._loop.now
 
     async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
-        payload = self.converter.encode(arguments, activity.arguments_type)
+        payload = self.encode(arguments, activity.arguments_type)
         activity_id = self._next_command_id()
         scheduled = ActivityScheduled(activity_id, activity.name, self._queue, payload)
         result = await self.replay_activity(scheduled)
-        return self.converter.decode(result, activity.result_type)
+        return self.decode(result, activity.result_type)
 
     async def replay_activity(self, scheduled: ActivityScheduled) -> bytes:
         """Ask for an activity, or match it with the one that history holds, and await its result.
@@ -258,8 +262,8 @@ class WorkflowInstance(Runtime):
         self._activities[activity_id] = future
         try:
             return await future
-        except _ActivityFailure as failure:
-            raise _activity_error(scheduled.name, failure.event) from None
+        except ActivityFailure as failure:
+            raise activity_error(scheduled.name, failure.event) from None
         except asyncio.CancelledError:
             # Only while it is still waited for: a result that has come cannot be called off.
             if self._activities.pop(activity_id, None) is not None:
@@ -324,9 +328,26 @@ class WorkflowInstance(Runtime):
         try:
             return self._matcher.match(command)
         except NonDeterministicWorkflowError as error:
-            self._error = error
-            self._loop.halted = True
-            raise StopReplay from error
+            raise self._halt(error) from error
+
+    def encode(self, value: object, declared: Any) -> bytes:
+        try:
+            return self._converter.encode(value, declared)
+        except CodecError as error:
+            # The deployment's fault, not the code's: the run must outlive it.
+            raise self._halt(error) from error
+
+    def decode(self, payload: bytes, declared: Any) -> Any:
+        try:
+            return self._converter.decode(payload, declared)
+        except CodecError as error:
+            raise self._halt(error) from error
+
+    def _halt(self, error: Exception) -> StopReplay:
+        """Stop for good, for this reason; what is returned ends the code that is running."""
+        self._error = error
+        self._loop.halted = True
+        return StopReplay()
 
     # --- the end ---
 
@@ -357,40 +378,12 @@ class WorkflowInstance(Runtime):
     def _result_payload(self, returned: Any) -> bytes:
         if self._workflow.returns_state and self._context is not None:
             return self._context.state.result()
-        return self.converter.encode(returned, self._workflow.result_type)
+        return self.encode(returned, self._workflow.result_type)
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
     if not sleeper.done():
         sleeper.set_result(None)
-
-
-class _ActivityFailure(Exception):
-    """Carries an ``ActivityFailed`` event to whoever awaits the activity."""
-
-    def __init__(self, event: ActivityFailed) -> None:
-        super().__init__(event.failure.message)
-        self.event = event
-
-
-_ACTIVITY_ERRORS: dict[FailureKind, type[ActivityFailedError]] = {
-    FailureKind.ERROR: ActivityFailedError,
-    FailureKind.TIMEOUT: ActivityTimeoutError,
-    FailureKind.LOST: ActivityLostError,
-}
-
-
-def _activity_error(name: str, event: ActivityFailed) -> ActivityFailedError:
-    failure = event.failure
-    tries = "once" if event.attempt == 1 else f"{event.attempt} times"
-    return _ACTIVITY_ERRORS[failure.kind](
-        f"Activity {name!r} was tried {tries} and failed: {failure.type}: {failure.message}",
-        activity=name,
-        attempts=event.attempt,
-        cause_type=failure.type,
-        cause_message=failure.message,
-        cause_traceback=failure.traceback,
-    )
 
 
 _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {

@@ -22,7 +22,7 @@ from uuid import UUID
 from pydantic import AllowInfNan, ConfigDict, TypeAdapter
 from pydantic_core import from_json
 
-from loom.errors import PayloadError
+from loom.errors import CodecError, PayloadError
 from loom.history.failures import type_name
 
 
@@ -50,7 +50,8 @@ class PayloadConverter:
     def encode(self, value: object, declared: Any = Any) -> bytes:
         """Validate a value against its declared type and write it down.
 
-        Raises ``PayloadError`` when it does not fit, or cannot be written as JSON.
+        Raises ``PayloadError`` when it does not fit, or cannot be written as JSON, and
+        ``CodecError`` when a codec fails.
         """
         tag = type_name(type(value)) if declared is Any else _tag(declared)
         try:
@@ -66,7 +67,7 @@ class PayloadConverter:
             try:
                 data = _wrap(codec, data)
             except Exception as error:
-                raise PayloadError(
+                raise CodecError(
                     f"The codec {codec.name!r} cannot encode a payload: {error}"
                 ) from error
         return data
@@ -74,7 +75,8 @@ class PayloadConverter:
     def decode(self, data: bytes, declared: Any = Any) -> Any:
         """Read a payload as its declared type; ``Any`` gives plain JSON values.
 
-        Raises ``PayloadError`` when the bytes are not a payload, or do not fit the type.
+        Raises ``PayloadError`` when the bytes are not a payload, or do not fit the type, and
+        ``CodecError`` when a codec is missing or fails.
         """
         data = self.unwrap(data)
         try:
@@ -97,16 +99,16 @@ class PayloadConverter:
             envelope = json.loads(data)
             name, inner = str(envelope["codec"]), base64.b64decode(envelope["data"], validate=True)
         except Exception as error:
-            raise PayloadError("A stored payload is damaged: no codec envelope.") from error
+            raise CodecError("A stored payload is damaged: no codec envelope.") from error
         codec = self._by_name.get(name)
         if codec is None:
-            raise PayloadError(
+            raise CodecError(
                 f"A stored payload needs the codec {name!r}, which this application does not have."
             )
         try:
             return codec.decode(inner)
         except Exception as error:
-            raise PayloadError(f"The codec {name!r} cannot decode a stored payload.") from error
+            raise CodecError(f"The codec {name!r} cannot decode a stored payload.") from error
 
 
 # NaN and infinities survive as constants and bytes as base64; pydantic's defaults lose both.

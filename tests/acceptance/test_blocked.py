@@ -174,3 +174,27 @@ async def test_code_that_spins_blocks_its_run_and_not_the_worker(
         assert "spinning" in ((await handle.info()).blocked_reason or "")
         assert await (await app.start(Healthy)).result(10) == "packed flower"
         await handle.terminate()
+
+
+class Scramble(loom.PayloadCodec):
+    name = "scramble"
+
+    def encode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
+async def test_a_worker_without_the_codec_blocks_the_run_and_fails_nothing(any_dsn: str) -> None:
+    async with loom.Loom(any_dsn, codecs=[Scramble()]) as app:
+        handle = await waiting_run(app)
+        async with (
+            loom.Loom(any_dsn) as other,
+            other.worker(workflows=[Original], activities=ACTIVITIES),
+        ):
+            await handle.signal("go", "!")
+            await reaches(handle, RunStatus.BLOCKED)
+        assert "scramble" in ((await handle.info()).blocked_reason or "")
+        async with app.worker(workflows=[Original], activities=ACTIVITIES):
+            assert await handle.result(10) == "packed book!"
