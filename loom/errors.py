@@ -5,7 +5,7 @@ LoomError
 │   ├── DefinitionError           a decorated workflow, step or activity cannot work as written
 │   └── UnsupportedStoreError     no installed store serves the DSN's scheme
 ├── PayloadError                  a value does not fit its declared type, or cannot be stored
-    │   └── CodecError            a payload's codec is missing, or fails
+│   └── CodecError                a payload's codec is missing, or fails
 ├── StoreError                    the database refused, failed or went away
 │   ├── StoreUnavailableError     it cannot be reached now; the outcome may be unknown
 │   └── SchemaVersionError        its schema is older or newer than this Loom
