@@ -24,7 +24,7 @@ from loom.handle import WorkflowHandle, WorkflowInfo
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId, new_id
-from loom.runner.clock import Clock, clock_of
+from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
 from loom.runner.group_writer import GroupWriter
 from loom.runner.options import RunnerOptions
@@ -297,7 +297,8 @@ class Loom:
 
     async def _open(self) -> _Opened:
         store = await open_store(self.dsn)
-        clock = await clock_of(store.repository)
+        clock = SystemClock()
+        await clock.synchronise(store.repository)
         client = Client(
             store=store,
             converter=self._converter,

@@ -16,28 +16,38 @@ class Clock(ABC):
     def now(self) -> Micros:
         """The moment now, by the database's clock as far as it is known."""
 
+    async def synchronise(self, repository: LeaseRepository) -> None:
+        """Set the clock by the database's. One that is not real has nothing to set."""
+
 
 class SystemClock(Clock):
-    """The system's clock, corrected by how far the database's is off."""
+    """The database's time, carried on by a clock that nobody sets.
 
-    def __init__(self, offset: Micros = 0) -> None:
-        self.offset = offset
+    The system's own clock may be stepped while a worker runs, and would take leases and timers
+    with it. What is carried on is corrected whenever leases are renewed.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = _wall() - _steady()
 
     def now(self) -> Micros:
-        return time.time_ns() // 1000 + self.offset
+        return _steady() + self._ahead
+
+    async def synchronise(self, repository: LeaseRepository) -> None:
+        """The answer is taken to be from the middle of the round trip, as in Cristian's algorithm
+        (Distributed Computing 3, 1989), of the quickest of three."""
+        best_trip: Micros | None = None
+        for _ in range(3):
+            before = _steady()
+            theirs = await repository.current_time()
+            trip = _steady() - before
+            if best_trip is None or trip < best_trip:
+                best_trip, self._ahead = trip, theirs - before - trip // 2
 
 
-async def clock_of(repository: LeaseRepository) -> SystemClock:
-    """A clock set by the database's.
+def _wall() -> Micros:
+    return time.time_ns() // 1000
 
-    The answer is taken to be from the middle of the round trip, as in Cristian's algorithm
-    (Distributed Computing 3, 1989), of the quickest of three.
-    """
-    best_trip, best_offset = None, 0
-    for _ in range(3):
-        before = time.time_ns() // 1000
-        theirs = await repository.current_time()
-        after = time.time_ns() // 1000
-        if best_trip is None or after - before < best_trip:
-            best_trip, best_offset = after - before, theirs - (before + after) // 2
-    return SystemClock(best_offset)
+
+def _steady() -> Micros:
+    return time.monotonic_ns() // 1000

@@ -125,6 +125,7 @@ class LeaseKeeper:
 
     async def _renew_with(self, repository: LeaseRepository, woken: asyncio.Event) -> None:
         while not self._stop.is_set():
+            await self._clock.synchronise(repository)
             await self._renew(repository)
             await _wait(woken, self._interval)
 

@@ -36,6 +36,9 @@ class Renewals:
         self.connections += 1
         yield self
 
+    async def current_time(self) -> int:
+        return time.time_ns() // 1000
+
     async def extend_leases(self, leases: Leases, owner: str, expires_at: int) -> Leases:
         self.threads.add(threading.current_thread().name)
         if self.failures:
