@@ -35,10 +35,12 @@ def postgres_server() -> Iterator[str]:
     try:
         with running_postgres() as dsn:
             yield dsn
-    except PostgresUnavailable as reasons:
-        if os.environ.get(REQUIRE_POSTGRES) == "1":
-            pytest.fail(str(reasons), pytrace=False)
-        pytest.skip(str(reasons))
+            return
+    except PostgresUnavailable as unavailable:
+        reasons = str(unavailable)
+    if os.environ.get(REQUIRE_POSTGRES) == "1":
+        pytest.fail(reasons, pytrace=False)
+    pytest.skip(reasons)
 
 
 @pytest.fixture(scope="session")
