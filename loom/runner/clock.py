@@ -16,7 +16,7 @@ class Clock(ABC):
     def now(self) -> Micros:
         """The moment now, by the database's clock as far as it is known."""
 
-    async def synchronise(self, repository: LeaseRepository) -> None:
+    async def synchronise(self, repository: LeaseRepository) -> None:  # noqa: B027
         """Set the clock by the database's. One that is not real has nothing to set."""
 
 
