@@ -178,6 +178,24 @@ class Outage(Interceptor):
         return await call()
 
 
+class Deaf(Interceptor):
+    """Loses the first answer to one method."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._calls = 0
+        self.asked_again = asyncio.Event()
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        answer = await call()
+        if method == self._method:
+            self._calls += 1
+            if self._calls == 1:
+                raise _unavailable()
+            self.asked_again.set()
+        return answer
+
+
 class Gate(Interceptor):
     """Holds one method's calls until it is opened."""
 

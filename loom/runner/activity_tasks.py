@@ -147,7 +147,8 @@ class ActivityTasks:
             await self.complete(attempt, outcome)
 
     def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        self._running.discard(attempt)
+        if attempt.task is task:  # and not one that has its outcome to complete since
+            self._running.discard(attempt)
         self._slots.free(attempt.name)
         if not task.cancelled() and task.exception() is not None:
             _log.error("activity %s: internal error", attempt.name, exc_info=task.exception())
@@ -196,7 +197,7 @@ class ActivityTasks:
 
     def drop(self, attempt: Attempt) -> None:
         """Stop renewing the lease of an attempt that is over."""
-        self._held.drop_task(attempt.run_key, attempt.activity_id)
+        self._held.drop_task(attempt.run_key, attempt.activity_id, attempt.token)
 
     def give_up(self, attempt: Attempt) -> None:
         """Stop an attempt whose outcome nobody wants any more. A thread cannot be stopped: it runs

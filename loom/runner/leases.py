@@ -51,9 +51,12 @@ class HeldLeases:
         with self._lock:
             self._tasks[run_key, activity_id] = TaskLease(run_key, activity_id, token)
 
-    def drop_task(self, run_key: RunKey, activity_id: int) -> None:
+    def drop_task(self, run_key: RunKey, activity_id: int, token: int) -> None:
+        """An attempt that ends late must not drop the lease of the one that has followed it."""
         with self._lock:
-            self._tasks.pop((run_key, activity_id), None)
+            held = self._tasks.get((run_key, activity_id))
+            if held is not None and held.token == token:
+                del self._tasks[run_key, activity_id]
 
     def snapshot(self) -> Leases:
         with self._lock:

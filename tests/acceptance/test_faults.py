@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import loom
 from loom import RunStatus
 from tests.conditions import cut_off, eventually
-from tests.faults import Fault, Faulty, Gate, Outage, watched_app
+from tests.faults import Deaf, Fault, Faulty, Gate, Outage, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -216,3 +217,36 @@ async def test_what_a_stale_worker_completes_is_lost(any_dsn: str) -> None:
                 gate.open.set()
                 await eventually(lambda: not worker._activities._running)
         await check(other)
+
+
+async def test_an_attempt_keeps_its_lease_when_the_answer_to_the_one_before_is_lost(
+    any_dsn: str,
+) -> None:
+    """The failed attempt asks again, finds that it has been heard, and lets go of its own."""
+    tokens: list[int] = []
+    may_end = asyncio.Event()
+
+    @loom.activity(retry=loom.RetryPolicy(maximum_attempts=2, initial_interval=timedelta(0)))
+    async def fail_once() -> str:
+        tokens.append(len(tokens) + 1)
+        if len(tokens) == 1:
+            raise ValueError("once")
+        await may_end.wait()
+        return "over"
+
+    @loom.workflow
+    class Trying(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> str:
+            return await ctx.activity(fail_once)
+
+    deaf = Deaf("complete_activity_tasks")
+    async with watched_app(any_dsn, deaf) as app:
+        worker = app.worker(workflows=[Trying], activities=[fail_once])
+        async with worker:
+            handle = await app.start(Trying)
+            await eventually(lambda: deaf.asked_again.is_set() and len(tokens) == 2)
+            await eventually(lambda: len(worker._activities._running) == 1)
+            [lease] = worker._activities._held.snapshot().tasks
+            assert lease.token == 2
+            may_end.set()
+            assert await handle.result(10) == "over"

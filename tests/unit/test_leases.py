@@ -149,6 +149,12 @@ async def test_a_keeper_stops_before_it_has_well_begun(store: Renewals, held: He
 
 async def test_what_is_dropped_is_not_renewed(held: HeldLeases) -> None:
     held.drop_run(1)
-    held.drop_task(1, 2)
-    held.drop_task(1, 2)
+    held.drop_task(1, 2, token=1)
+    held.drop_task(1, 2, token=1)
     assert not held.snapshot()
+
+
+async def test_an_attempt_that_ends_late_leaves_its_successors_lease(held: HeldLeases) -> None:
+    held.add_task(1, 2, token=2)
+    held.drop_task(1, 2, token=1)
+    assert held.snapshot().tasks == (TaskLease(1, 2, 2),)
