@@ -199,6 +199,15 @@ async def test_another_kind_of_file_is_told_and_left_alone(tmp_path: Path) -> No
     assert path.read_text() == "Dear Sir or Madam, " * 100
 
 
+async def test_a_file_that_cannot_be_opened_leaves_no_thread_behind(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100)
+    for _ in range(20):
+        with pytest.raises(StoreError):
+            await sqlite.open_store(f"sqlite:///{path}")
+        assert not any("_connection_worker_thread" in each.name for each in threading.enumerate())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     path = tmp_path / "loom.db"

@@ -71,7 +71,12 @@ class SqliteConnection:
         connection = aiosqlite.Connection(partial(self._connect, self._dsn), iter_chunk_size=64)
         # A store that nobody closed must not keep the process from ending.
         connection._thread.daemon = True
-        return await connection
+        try:
+            return await connection
+        except DRIVER_ERRORS:
+            # Its thread has been told to end, and reports that to this loop, which must be there.
+            await asyncio.to_thread(connection._thread.join)
+            raise
 
     async def close(self) -> None:
         """Let what is queued run, and close. Closing twice is fine."""
