@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -49,6 +50,7 @@ def _definitions(target: str) -> list[Any]:
 
 
 def _imported(name: str) -> ModuleType:
+    _check_no_path(name)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -61,11 +63,21 @@ def _imported(name: str) -> ModuleType:
         raise click.BadParameter(_import_failure(name, error)) from error
 
 
+def _check_no_path(name: str) -> None:
+    path = Path(name)
+    if os.sep in name or path.is_file():
+        module = ".".join(part for part in path.with_suffix("").parts if part != path.anchor)
+        raise click.BadParameter(f"{name!r} is a path; name the module as imports do: {module}")
+
+
 def _import_failure(name: str, error: Exception) -> str:
     """The user's own error, with the place where it happened."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {error}"
-    return f"module {name!r} cannot be imported: {what} ({place.filename}, line {place.lineno})"
+    # The place of an error of syntax is in its message; nothing of the user's own has run.
+    if not isinstance(error, SyntaxError):
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what += f" ({place.filename}, line {place.lineno})"
+    return f"module {name!r} cannot be imported: {what}"
 
 
 def _attribute(module: ModuleType, path: str) -> Any:

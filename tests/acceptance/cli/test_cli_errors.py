@@ -57,6 +57,22 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_place(sqlite_shell: S
     assert "broken.py, line 2" in error
 
 
+def test_a_module_with_bad_syntax_is_told_with_its_place_alone(sqlite_shell: Shell) -> None:
+    (sqlite_shell.folder / "broken.py").write_text("def f(:\n")
+    error = sqlite_shell.run_apart("worker", "broken", code=2)
+    assert "broken.py, line 1" in error
+    assert "importlib" not in error
+
+
+@pytest.mark.parametrize(
+    ("path", "module"), [("shop.py", "shop"), ("./shop.py", "shop"), ("jobs/shop", "jobs.shop")]
+)
+def test_a_path_is_told_from_a_module(sqlite_shell: Shell, path: str, module: str) -> None:
+    assert f"name the module as imports do: {module}\n" in sqlite_shell.run_apart(
+        "worker", path, code=2
+    )
+
+
 @pytest.mark.parametrize("target", ["no_such_module", "shop:nothing", "shop:NUMBER", "json"])
 def test_a_worker_refuses_what_it_cannot_serve(sqlite_shell: Shell, target: str) -> None:
     assert target.partition(":")[0] in sqlite_shell.run_apart("worker", target, code=2)
