@@ -202,6 +202,8 @@ class WorkflowTasks:
                 return
             if owned.poison is not None:
                 raise owned.poison
+        if owned.next_task is not None:
+            return
         if owned.local:
             self._arm(owned)
         elif self._owned.holds(owned):
@@ -318,7 +320,7 @@ class WorkflowTasks:
     def _supersede(self, owned: OwnedRun, task: WorkflowTask) -> None:
         """End an ownership that a newer claim has replaced, and begin that one."""
         if self._owned.holds(owned):
-            self._owned.discard(owned)
+            self._let_go(owned)
         if self._owned.get(task.run.run_key) is None:
             self._begin(task)
 

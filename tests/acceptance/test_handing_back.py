@@ -11,6 +11,8 @@ import pytest
 
 import loom
 from loom import Settings
+from loom.client import Client
+from loom.storage.records import WorkflowClaim, WorkflowTask
 from tests.acceptance.floor import (
     ACTIVITIES,
     FLOOR,
@@ -164,3 +166,54 @@ async def test_a_stuck_event_loop_loses_its_leases_and_does_no_harm(any_dsn: str
         keeper._pulse()
         await eventually(lambda: not worker._activities._running)
         assert not worker._owned._owned
+
+
+async def claim(handle: loom.WorkflowHandle[Any], owner: str) -> WorkflowTask:
+    """Take a run as soon as its lease has run out, for a moment."""
+    access = handle._access
+    assert isinstance(access, Client)
+    info = await handle.info()
+    end_of_lease = access._clock.now() + 3_600_000_000
+    [task] = (
+        await access._repository.claim_workflow_tasks(
+            WorkflowClaim(
+                owner=owner,
+                queue=info.queue,
+                definitions=(),
+                now=end_of_lease,
+                lease_expires_at=end_of_lease,
+                limit=1,
+                run_key=await access.run_key(info.workflow_id, info.run_id),
+            )
+        )
+    ).tasks
+    return task
+
+
+async def test_an_outcome_that_meets_a_newer_claim_of_its_run_is_not_lost(app: loom.Loom) -> None:
+    """The run was taken over and has come back, while its activity went on here."""
+
+    @loom.activity(name="hang")
+    async def end_when_asked() -> str:
+        FLOOR.started.append("x")
+        await eventually(FLOOR.may_end.is_set)
+        return "over"
+
+    async with app.worker(workflows=[Hanging], activities=[end_when_asked]) as worker:
+        handle = await app.start(Hanging)
+        await eventually(lambda: FLOOR.started == ["x"])
+        worker._workflow_loop.stop()
+        await claim(handle, "another")
+        task = await claim(handle, worker.id)
+        deliver = worker._activities.deliver
+
+        def deliver_just_before_the_claim(*outcome: Any) -> bool:
+            delivered = deliver(*outcome)
+            worker._workflows._receive(task)
+            return delivered
+
+        worker._activities.deliver = deliver_just_before_the_claim
+        FLOOR.may_end.set()
+        async with app.worker(workflows=[Hanging], activities=[end_when_asked]):
+            assert await handle.result(10) == "over"
+    assert FLOOR.started == ["x"]
