@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
 import loom
+from loom.cli.obstacles import obstacle
 from loom.cli.options import dsn_option, parse_json
 from loom.cli.output import print_json
+
+_PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
 
 
 @click.command()
@@ -47,9 +50,22 @@ def start(
                 click.echo(handle.workflow_id)
                 return
             click.echo(f"Waiting for {handle.workflow_id} ...", err=True)
-            print_json(await handle.result())
+            print_json(await _result_of(handle))
 
     asyncio.run(run())
+
+
+async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
+    """Waits for the result, and tells on the way what keeps the run from having one."""
+    told = None
+    while True:
+        try:
+            return await handle.result(timeout=_PATIENCE)
+        except TimeoutError:
+            known = obstacle(await handle.info())
+            if known not in (None, told):
+                click.echo(f"Still waiting: {known}", err=True)
+            told = known
 
 
 @click.command()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import loom
+from loom.cli.obstacles import blocked_in_short, obstacle
 from loom.cli.options import dsn_option, json_option
 from loom.cli.output import (
     ago,
@@ -120,13 +121,16 @@ def _print(run: Run) -> None:
             "next timer": _when(info.wake_at),
             "worker": info.worker,
             "events": info.history_length,
-            "blocked": info.blocked_reason,
+            "waits": None if info.blocked_reason else obstacle(info),
+            "blocked": blocked_in_short(info),
             "result": one_line(run.result) if info.status is RunStatus.COMPLETED else None,
             "failure": run.failure,
         }
     )
     if run.failure and run.failure.cause_traceback:
         click.echo(f"\n{run.failure.cause_traceback.rstrip()}")
+    if info.blocked_reason and info.blocked_reason != blocked_in_short(info):
+        click.echo(f"\n{info.blocked_reason.rstrip()}")
     _print_activities(info.activities)
     if run.history is not None:
         _print_history(run.history)

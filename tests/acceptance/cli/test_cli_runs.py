@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.acceptance.cli.shell import Shell, wait_until
+from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until
 
 # --- start, list, show ---------------------------------------------------------------------------
 
@@ -113,6 +113,25 @@ def test_shows_what_a_run_waits_for(shell: Shell) -> None:
     (pending,) = shell.json("show", "d")["activities"]
     assert (pending["name"], pending["attempt"], pending["worker"]) == ("double", 0, None)
     assert "Waiting for activities" in shell.run("show", "d").stdout
+
+
+def test_a_run_that_no_worker_has_says_what_it_needs(sqlite_shell: Shell) -> None:
+    sqlite_shell.run("start", "Wait", "--id", "w")
+    shown = sqlite_shell.run("show", "w").stdout
+    assert "no worker has taken it yet" in shown
+    assert "Wait, version 1, on the queue 'default'" in shown
+
+
+def test_a_wait_tells_what_keeps_the_run_up(sqlite_shell: Shell) -> None:
+    waiting = sqlite_shell.start("start", "Double", "--input", '"many"', "--id", "d", "--wait")
+    assert waiting.stderr is not None
+    assert "Waiting for d" in waiting.stderr.readline()
+    assert "no worker has taken it yet" in waiting.stderr.readline()
+    with sqlite_shell.worker():
+        assert "BLOCKED: loom.errors.PayloadError: " in waiting.stderr.readline()
+        sqlite_shell.run("terminate", "d")
+        _, error = waiting.communicate(timeout=DEADLINE)
+    assert (waiting.returncode, error) == (1, "loom: Workflow 'd' was terminated.\n")
 
 
 # --- cancel, terminate ---------------------------------------------------------------------------
