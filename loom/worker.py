@@ -170,6 +170,7 @@ class Worker:
                 await self._hand_back(grace)
         except TimeoutError:
             _log.warning("the database does not answer: what was held here runs out by itself")
+            self.starter.abandon()
             self._workflows.abandon()
             self._activities.abandon()
         finally:
@@ -179,6 +180,7 @@ class Worker:
 
     async def _hand_back(self, grace: float) -> None:
         await asyncio.gather(*self._loop_tasks)
+        await self.starter.finish()
         stopped = await self._activities.close(grace)
         await self._workflows.close(stopped)
         # Outcomes whose runs have been given back meanwhile, and which go through the store.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,11 +69,31 @@ class LocalStarter:
         self._owned = owned
         self._workflows = workflows
         self._turns = turns
+        self._starting: set[asyncio.Task[StartOutcome]] = set()
+        self._abandoned = False
 
     async def start(
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
     ) -> StartOutcome:
         """Start a run and take its first turn."""
+        # A starter that is cancelled leaves the run behind, and the worker with it to look after.
+        starting = asyncio.create_task(self._start(workflow, request, writer))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return await asyncio.shield(starting)
+
+    async def finish(self) -> None:
+        """Let the starts that are under way be written, so that their runs can be handed back."""
+        while self._starting:
+            await asyncio.wait(tuple(self._starting))
+
+    def abandon(self) -> None:
+        """Begin nothing more, whatever is still written; it runs out by itself."""
+        self._abandoned = True
+
+    async def _start(
+        self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
+    ) -> StartOutcome:
         instance = new_instance(
             workflow,
             workflow_id=request.workflow_id,
@@ -112,6 +133,6 @@ class LocalStarter:
         after all and somebody has worked on the run since.
         """
         run = outcome.run
-        if not outcome.created or run.sequence != len(turn.effects.events):
+        if self._abandoned or not outcome.created or run.sequence != len(turn.effects.events):
             return False
         return not turn.keeps_run or run.lease_owner == self._worker.owner

@@ -22,6 +22,7 @@ from tests.acceptance.floor import (
     HangingInThread,
 )
 from tests.conditions import cut_off, eventually
+from tests.faults import Gate, watched_app
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,43 @@ async def test_a_cancelled_user_leaves_a_clean_worker(app: loom.Loom) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await app.handle("h").info()).worker is None
+
+
+async def test_a_run_that_is_just_being_started_is_handed_back_too(any_dsn: str) -> None:
+    gate = Gate("start_runs")
+    async with watched_app(any_dsn, gate) as app:
+        async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES) as worker:
+            gate.open.clear()
+            starting = asyncio.create_task(app.start(Hanging, id="h"))
+            await eventually(lambda: gate.waiting > 0)
+            closing = asyncio.create_task(worker.close())
+            await eventually(lambda: all(task.done() for task in worker._loop_tasks))
+            gate.open.set()
+            handle = await starting
+            await closing
+        info = await handle.info()
+        assert (info.worker, [a.worker for a in info.activities]) == (None, [None])
+
+
+async def test_a_run_whose_starter_is_cancelled_is_worked_on_at_once(any_dsn: str) -> None:
+    gate = Gate("start_runs")
+    async with (
+        watched_app(any_dsn, gate) as app,
+        app.worker(workflows=WORKFLOWS, activities=ACTIVITIES),
+    ):
+        gate.open.clear()
+        starting = asyncio.create_task(app.start(Adding, 1, id="a"))
+        await eventually(lambda: gate.waiting > 0)
+        starting.cancel()
+        await asyncio.wait([starting])
+        gate.open.set()
+        await eventually(lambda: exists(app, "a"))
+        # Long before the lease of its first turn would have run out.
+        assert await app.handle("a").result(5) == 4
+
+
+async def exists(app: loom.Loom, id: str) -> bool:
+    return bool(await app.list(id=id))
 
 
 # --- dying ---------------------------------------------------------------------------------------
