@@ -14,9 +14,11 @@ from typing import Final
 
 from loom.engine.instance import WorkflowInstance
 from loom.errors import (
+    CodecError,
     HistoryError,
     LoomError,
     NonDeterministicWorkflowError,
+    PayloadError,
     StoreUnavailableError,
 )
 from loom.history.events import (
@@ -341,7 +343,9 @@ class WorkflowTasks:
 
 def _reason(error: Exception) -> str:
     """Why a run is blocked, for the person who looks at it."""
-    if isinstance(error, NonDeterministicWorkflowError | HistoryError):
+    told_in_full = NonDeterministicWorkflowError | HistoryError | PayloadError
+    # A codec is somebody's code: where it failed is worth knowing.
+    if isinstance(error, told_in_full) and not isinstance(error, CodecError):
         return str(error)
     failure = failure_from(error)
     return failure.traceback or f"{failure.type}: {failure.message}"
