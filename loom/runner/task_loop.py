@@ -94,18 +94,20 @@ class TaskLoop:
 
     async def _wait_for_work(self, next_due_at: Micros | None) -> None:
         """Until woken, or until something is due, or until it is time for another look."""
-        look_at = self._clock.now() + round(self._next_wait() * MICROS_PER_SECOND)
+        # By the loop's clock: the other may be set back, and would have it wait all that time.
+        now = asyncio.get_running_loop().time
+        look_at = now() + self._next_wait()
         if next_due_at is not None:
             # What is due and was not found is in somebody else's hands: no spinning on it.
-            soon = self._clock.now() + _SHORTEST_WAIT
-            look_at = min(look_at, max(next_due_at, soon))
+            self.due_at(max(next_due_at, self._clock.now() + _SHORTEST_WAIT))
         while not self._woken:
             self._changed.clear()
-            until = look_at if self._alarm is None else min(look_at, self._alarm)
-            wait = until - self._clock.now()
+            wait = look_at - now()
+            if self._alarm is not None:
+                wait = min(wait, (self._alarm - self._clock.now()) / MICROS_PER_SECOND)
             if wait <= 0:
                 return
-            await _wait(self._changed, wait / MICROS_PER_SECOND)
+            await _wait(self._changed, wait)
 
     def _next_wait(self) -> float:
         longest = self._longest_wait()

@@ -120,6 +120,20 @@ async def test_something_due_that_others_hold_is_not_spun_on() -> None:
     await task
 
 
+async def test_a_clock_that_is_set_back_does_not_make_it_deaf() -> None:
+    class SettableClock(Clock):
+        hours_back = 0
+
+        def now(self) -> Micros:
+            return SystemClock().now() - self.hours_back * 3_600_000_000
+
+    clock, work = SettableClock(), Work()
+    async with running(work, clock, longest=0.01):
+        clock.hours_back = 1
+        claims = work.claims
+        await eventually(lambda: work.claims > claims + 1)
+
+
 async def test_errors_are_outlived() -> None:
     work = Work(StoreUnavailableError("away"), ValueError("a bug"), Claimed(True))
     async with running(work, longest=0.01):
