@@ -87,15 +87,14 @@ class LeaseKeeper:
         self._pulse_timer: asyncio.TimerHandle | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
         self._wake_thread: Callable[[], None] = self._stop.set
 
     def start(self) -> None:
         """Begin renewing; call on the worker's event loop."""
         self._loop = asyncio.get_running_loop()
         self._pulse()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._renew_forever()), name="loom-leases", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="loom-leases", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
@@ -104,12 +103,22 @@ class LeaseKeeper:
             self._pulse_timer.cancel()
         self._stop.set()
         self._wake_thread()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, _JOIN)
+        if self._thread is None:
+            return
+        # Not joined in a thread of the loop's pool: users' own calls may occupy all of them.
+        await _wait(self._ended, _JOIN)
+        if self._ended.is_set():
+            self._thread.join()
 
     def _pulse(self) -> None:
         self._last_pulse = time.monotonic()
         self._pulse_timer = self._loop.call_later(_PULSE, self._pulse)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._renew_forever())
+        finally:
+            _call_from_outside(self._loop, self._ended.set)
 
     async def _renew_forever(self) -> None:
         woken = asyncio.Event()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -145,6 +146,18 @@ async def test_a_keeper_stops_before_it_has_well_begun(store: Renewals, held: He
     for _ in range(20):
         async with keeping(store, held, RunnerOptions()):
             await asyncio.sleep(0)
+
+
+async def test_a_keeper_stops_while_the_loops_threads_are_all_taken(
+    store: Renewals, held: HeldLeases
+) -> None:
+    may_end = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    taken = asyncio.create_task(asyncio.to_thread(may_end.wait, 30))
+    async with asyncio.timeout(10), keeping(store, held):
+        await eventually(lambda: bool(store.seen))
+    may_end.set()
+    await taken
 
 
 async def test_what_is_dropped_is_not_renewed(held: HeldLeases) -> None:
