@@ -45,6 +45,8 @@ def _job() -> Job:
         "--output", type=Path, default=Path("ingested"), help="where to put the index"
     )
     arguments = parser.parse_args()
+    if not arguments.folder.is_dir():
+        parser.error(f"there is no folder {arguments.folder}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     return Job(arguments.folder.resolve(), arguments.output.resolve())
 

@@ -23,7 +23,7 @@ def text_files(root: Path, after: str = "") -> Iterator[str]:
 
     The order is that of the names' parts, so that a listing can be taken up again at any name,
     by another process as well. A folder that cannot be opened is listed as if it were a file: who
-    tries to read it learns why.
+    tries to read it learns why. Only ``root`` itself has no name to be listed under: ``OSError``.
     """
     seen = tuple(after.split("/")) if after else ()
     for name in _walk(root, ""):
@@ -35,6 +35,8 @@ def _walk(root: Path, prefix: str) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(root / prefix), key=_name)
     except OSError:
+        if not prefix:
+            raise
         yield prefix.rstrip("/")
         return
     for entry in entries:

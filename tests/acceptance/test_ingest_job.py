@@ -51,6 +51,24 @@ async def test_a_bad_file_is_recorded_and_stops_nothing(
     assert found.unrecorded == ()
 
 
+async def test_a_folder_that_is_not_there_fails_the_run(tmp_path: Path) -> None:
+    async with (
+        loom.Loom("memory://") as app,
+        app.worker(workflows=[Ingest], activities=activities.ALL),
+    ):
+        handle = await app.start(Ingest, Job(tmp_path / "missing", tmp_path))
+        with pytest.raises(loom.WorkflowFailedError, match="unhandled"):
+            await handle.result()
+
+
+def test_refuses_a_folder_that_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.ingest", "missing"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, "there is no folder missing" in done.stderr) == (2, True)
+
+
 def test_runs_as_a_module_and_can_be_run_again(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.ingest", str(folder), "--output", str(tmp_path)]
     for _ in range(2):

@@ -62,6 +62,11 @@ def test_leaves_out_what_is_not_text(tmp_path: Path) -> None:
     assert list(text_files(tmp_path)) == []
 
 
+def test_a_root_that_is_not_there_is_no_empty_listing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(text_files(tmp_path / "missing"))
+
+
 def test_does_not_follow_links_to_folders(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "loop").symlink_to(tmp_path)
