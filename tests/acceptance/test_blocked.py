@@ -144,6 +144,23 @@ async def test_damage_blocks_its_run_alone(dsn: str, damage: str) -> None:
         assert await handle.status() is RunStatus.TERMINATED
 
 
+async def test_a_damaged_status_spoils_nothing_and_mends_with_the_next_turn(dsn: str) -> None:
+    async with loom.Loom(dsn) as app:
+        damaged = await waiting_run(app, "damaged")
+        async with app.worker(workflows=[Healthy], activities=ACTIVITIES):
+            closed = await app.start(Healthy, id="closed")
+            assert await closed.result(10) == "packed flower"
+        await tamper(dsn, "UPDATE workflows SET status = 'AJAR'")
+        statuses = {run.workflow_id: run.status for run in await app.list()}
+        assert statuses == {"damaged": RunStatus.RUNNING, "closed": RunStatus.FAILED}
+        assert await closed.result(10) == "packed flower"
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            await damaged.signal("go", "!")
+            assert await damaged.result(10) == "packed book!"
+        assert await damaged.status() is RunStatus.COMPLETED
+
+
 async def test_an_activity_whose_request_is_damaged_fails_with_its_run(dsn: str) -> None:
     async with loom.Loom(dsn) as app:
         async with app.worker(workflows=[Original]):

@@ -210,11 +210,21 @@ def run_record(row: Row) -> RunRecord:
 
 def _with_status(row: Row) -> list[Any]:
     values = list(row)
-    values[_STATUS] = RunStatus(values[_STATUS])
+    values[_STATUS] = _status(values[_STATUS], values[_CLOSED_AT])
     return values
 
 
-_STATUS: Final = [column.name for column in fields(RunRecord)].index("status")
+def _status(written: str, closed_at: Micros | None) -> RunStatus:
+    try:
+        return RunStatus(written)
+    except ValueError:
+        # A damaged row must not keep its neighbours from being claimed and listed. What counts is
+        # whether the run is open: its next turn writes the status anew.
+        return RunStatus.RUNNING if closed_at is None else RunStatus.FAILED
+
+
+_COLUMNS: Final = [column.name for column in fields(RunRecord)]
+_STATUS, _CLOSED_AT = _COLUMNS.index("status"), _COLUMNS.index("closed_at")
 
 
 def event_record(row: Row) -> EventRecord:
