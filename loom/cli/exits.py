@@ -10,6 +10,7 @@ from typing import IO, Any, Final
 import click
 
 import loom.errors as errors
+from loom.cli.output import harmless
 
 
 class Exit(IntEnum):
@@ -49,7 +50,7 @@ class CommandError(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click gives each class one
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"loom: {self.format_message()}", file=file, err=file is None)
+        click.echo(f"loom: {harmless(self.format_message())}", file=file, err=file is None)
 
 
 class CommandGroup(click.Group):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def print_json(value: object) -> None:
     """Prints a value as indented JSON; times in ISO 8601."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+    click.echo(harmless(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json)))
 
 
 def as_dict(record: DataclassInstance, *, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -45,6 +45,19 @@ def one_line(value: object, limit: int = 100) -> str:
     """A JSON value in one line, cut off where it gets long."""
     text = json.dumps(value, ensure_ascii=False, default=_as_json)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def harmless(text: str) -> str:
+    """Text from a run, with what a terminal would obey or hide written as JSON escapes."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_shown, line)) for line in lines)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character == "\t":
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def local_time(moment: datetime) -> str:
@@ -96,7 +109,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return local_time(value)
-    return str(value)
+    return harmless(str(value))
 
 
 def _as_json(value: object) -> object:

@@ -10,7 +10,7 @@ import click
 import loom
 from loom.cli.obstacles import obstacle
 from loom.cli.options import dsn_option, parse_json
-from loom.cli.output import print_json
+from loom.cli.output import harmless, print_json
 
 _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
 
@@ -64,7 +64,7 @@ async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
         except TimeoutError:
             known = obstacle(await handle.info())
             if known not in (None, told):
-                click.echo(f"Still waiting: {known}", err=True)
+                click.echo(f"Still waiting: {harmless(known)}", err=True)
             told = known
 
 

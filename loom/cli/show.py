@@ -15,6 +15,7 @@ from loom.cli.options import dsn_option, json_option
 from loom.cli.output import (
     ago,
     as_dict,
+    harmless,
     local_time,
     one_line,
     print_fields,
@@ -118,7 +119,7 @@ def _print(run: Run) -> None:
             "started": _when(info.created_at),
             "updated": _when(info.updated_at),
             "closed": _when(info.closed_at),
-            "next timer": _when(info.wake_at),
+            "tried again" if info.blocked_reason else "next timer": _when(info.wake_at),
             "worker": info.worker,
             "events": info.history_length,
             "waits": None if info.blocked_reason else obstacle(info),
@@ -128,9 +129,9 @@ def _print(run: Run) -> None:
         }
     )
     if run.failure and run.failure.cause_traceback:
-        click.echo(f"\n{run.failure.cause_traceback.rstrip()}")
+        click.echo(f"\n{harmless(run.failure.cause_traceback.rstrip())}")
     if info.blocked_reason and info.blocked_reason != blocked_in_short(info):
-        click.echo(f"\n{info.blocked_reason.rstrip()}")
+        click.echo(f"\n{harmless(info.blocked_reason.rstrip())}")
     _print_activities(info.activities)
     if run.history is not None:
         _print_history(run.history)
@@ -184,7 +185,7 @@ def _exact(moment: datetime) -> str:
 def _print_logs(logs: list[loom.LogLine]) -> None:
     _print_heading("Logs")
     for line in logs:
-        click.echo(f"{local_time(line.logged_at)} {line.level:<8} {line.message}")
+        click.echo(f"{local_time(line.logged_at)} {line.level:<8} {harmless(line.message)}")
 
 
 def _print_heading(text: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loom.cli.output import duration, one_line, print_fields, print_json, print_table
+from loom.cli.output import duration, harmless, one_line, print_fields, print_json, print_table
 from loom.history.status import RunStatus
 
 
@@ -41,6 +41,20 @@ def test_json_has_times_in_iso_8601_and_names_of_statuses(
         "at": "2026-01-02T00:00:00+00:00",
         "status": "RUNNING",
     }
+
+
+HOSTILE = "red\x1b[31m, title\x1b]0;x\x07, \r\x9b2J \u202eback \U000e0041 ü"
+SHOWN = r"red\u001b[31m, title\u001b]0;x\u0007, \u000d\u009b2J \u202eback \udb40\udc41 ü"
+
+
+def test_nothing_from_a_run_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert harmless(f"a\tb\n{HOSTILE}\n") == f"a\tb\n{SHOWN}\n"
+    print_table(["id"], [(HOSTILE,)])
+    assert capsys.readouterr().out == f"ID\n{SHOWN}\n"
+    print_json({"value": HOSTILE})
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert json.loads(printed) == {"value": HOSTILE}
 
 
 def test_a_plain_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
