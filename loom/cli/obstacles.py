@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 import loom
 from loom.history.status import RunStatus
+
+_PROMPT: Final = timedelta(seconds=2)
+"""By then a worker that is not busy has taken an activity."""
 
 
 def obstacle(info: loom.WorkflowInfo) -> str | None:
@@ -15,6 +21,12 @@ def obstacle(info: loom.WorkflowInfo) -> str | None:
             "no worker has taken it yet; it needs one "
             f"with {info.name}, version {info.version}, on the queue {info.queue!r}"
         )
+    for activity in info.activities:
+        if not activity.worker and datetime.now(UTC) - activity.available_at > _PROMPT:
+            return (
+                f"no worker has taken the activity {activity.name} yet; it needs one with it, on "
+                f"the queue {activity.queue!r}, that is not busy"
+            )
     return None
 
 

@@ -122,6 +122,16 @@ def test_a_run_that_no_worker_has_says_what_it_needs(sqlite_shell: Shell) -> Non
     assert "Wait, version 1, on the queue 'default'" in shown
 
 
+def test_an_activity_that_no_worker_has_is_told(sqlite_shell: Shell) -> None:
+    with sqlite_shell.worker("shop:Double"):
+        waiting = sqlite_shell.start("start", "Double", "--input", "1", "--id", "d", "--wait")
+        assert waiting.stderr is not None
+        assert "Waiting for d" in waiting.stderr.readline()
+        assert "no worker has taken the activity double yet" in waiting.stderr.readline()
+        sqlite_shell.run("terminate", "d")
+        waiting.communicate(timeout=DEADLINE)
+
+
 def test_a_wait_tells_what_keeps_the_run_up(sqlite_shell: Shell) -> None:
     waiting = sqlite_shell.start("start", "Double", "--input", '"many"', "--id", "d", "--wait")
     assert waiting.stderr is not None
