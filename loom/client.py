@@ -23,6 +23,7 @@ from loom.history.events import (
     WorkflowCompleted,
     WorkflowTerminated,
 )
+from loom.history.failures import MAX_MESSAGE, storable
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import (
     MICROS_PER_SECOND,
@@ -98,7 +99,10 @@ class Client(RunAccess):
     async def history(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[HistoryEvent]:
         run = await self._find(workflow_id, run_id)
         events: list[HistoryEvent] = []
-        while page := await self._repository.read_history(run.run_key, after=len(events)):
+        after = 0
+        while page := await self._repository.read_history(run.run_key, after=after):
+            # Not how many there are: of a damaged history some may be missing.
+            after = page[-1].sequence
             events.extend(history_event(record, self._converter) for record in page)
         return events
 
@@ -193,10 +197,12 @@ class Client(RunAccess):
         await self._send(workflow_id, run_id, signal, request_id)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
-        await self._send(workflow_id, run_id, WorkflowCancelRequested(reason), None)
+        request = WorkflowCancelRequested(_check_reason(reason))
+        await self._send(workflow_id, run_id, request, None)
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
-        await self._send(workflow_id, run_id, WorkflowTerminated(reason), None)
+        request = WorkflowTerminated(_check_reason(reason))
+        await self._send(workflow_id, run_id, request, None)
         run = await self._find(workflow_id, run_id)
         wait = _FIRST_POLL
         while run.status.is_open:
@@ -274,6 +280,13 @@ def check_id(what: str, value: object) -> str:
     if problem or not isinstance(value, str):
         raise PayloadError(f"The {what} {value!r} {problem}.")
     return value
+
+
+def _check_reason(reason: object) -> str:
+    """Why somebody ends a run; it may be empty. Raises ``PayloadError`` when it is no text."""
+    if not isinstance(reason, str):
+        raise PayloadError(f"The reason {reason!r} is not a string.")
+    return storable(reason, MAX_MESSAGE)
 
 
 def _not_found(workflow_id: WorkflowId, run_id: RunId | None) -> str:

@@ -144,6 +144,13 @@ async def test_damage_blocks_its_run_alone(dsn: str, damage: str) -> None:
         assert await handle.status() is RunStatus.TERMINATED
 
 
+async def test_of_a_history_with_a_gap_each_event_is_shown_once(dsn: str) -> None:
+    async with loom.Loom(dsn) as app:
+        handle = await waiting_run(app)
+        await tamper(dsn, DAMAGES["a gap"])
+        assert [event.sequence for event in await handle.history()] == [1, 3]
+
+
 async def test_a_damaged_status_spoils_nothing_and_mends_with_the_next_turn(dsn: str) -> None:
     async with loom.Loom(dsn) as app:
         damaged = await waiting_run(app, "damaged")

@@ -192,3 +192,19 @@ async def test_terminating_leaves_a_run_to_a_silent_holder_only_until_its_lease_
         cut_off(worker)
         await other.handle("c").terminate()
         assert await handle.status() is RunStatus.TERMINATED
+
+
+@pytest.mark.parametrize("bad", [None, 5, b"x"])
+async def test_a_reason_that_is_no_text_is_refused(app: loom.Loom, bad: Any) -> None:
+    handle = await app.start("Anything")
+    for end in (handle.cancel, handle.terminate):
+        with pytest.raises(loom.PayloadError, match="reason"):
+            await end(reason=bad)
+    assert await handle.status() is RunStatus.RUNNING
+
+
+async def test_a_reason_that_no_store_could_hold_is_written_so_that_it_can(app: loom.Loom) -> None:
+    handle = await app.start("Anything")
+    await handle.terminate(reason="no\0 \ud800")
+    with pytest.raises(loom.WorkflowTerminatedError, match=r"no\\0 \\ud800"):
+        await handle.result(5)
