@@ -7,6 +7,7 @@ import asyncio
 import click
 
 import loom
+from loom.cli.application import opened, without_password
 from loom.cli.options import dsn_option, json_option
 from loom.cli.output import ago, as_dict, print_json, print_table
 from loom.history.status import RunStatus
@@ -29,17 +30,18 @@ def list_runs(
 ) -> None:
     """List runs, the newest first."""
 
-    async def fetch() -> list[loom.WorkflowInfo]:
-        async with loom.Loom(dsn) as app:
-            return await app.list(status=status, name=name, limit=limit)
+    async def fetch() -> tuple[list[loom.WorkflowInfo], str]:
+        async with opened(dsn) as app:
+            return await app.list(status=status, name=name, limit=limit), app.dsn
 
-    runs = asyncio.run(fetch())
+    runs, place = asyncio.run(fetch())
     if as_json:
         print_json([as_dict(run, without=["activities"]) for run in runs])
     elif runs:
         _print(runs)
     else:
-        click.echo("There are no such runs." if status or name else "There are no runs yet.")
+        what = "no such runs" if status or name else "no runs yet"
+        click.echo(f"There are {what} in {without_password(place)}.")
     if len(runs) == limit:
         click.echo(f"These are the newest {limit}; there may be more (--limit).", err=True)
 

@@ -8,6 +8,7 @@ from typing import IO, Any, Final
 import click
 
 import loom
+from loom.cli.application import opened
 from loom.cli.obstacles import obstacle
 from loom.cli.options import dsn_option, parse_json
 from loom.cli.output import harmless, print_json
@@ -44,7 +45,7 @@ def start(
         value = parse_json(input_file.read())
 
     async def run() -> None:
-        async with loom.Loom(dsn) as app:
+        async with opened(dsn) as app:
             handle = await app.start(name, value, id=workflow_id, queue=queue, version=version)
             if not wait:
                 click.echo(handle.workflow_id)
@@ -77,7 +78,7 @@ def signal(workflow_id: str, name: str, payload: Any, dsn: str | None) -> None:
     """Send the signal NAME to the workflow ID."""
 
     async def run() -> None:
-        async with loom.Loom(dsn) as app:
+        async with opened(dsn) as app:
             await app.handle(workflow_id).signal(name, payload)
 
     asyncio.run(run())
@@ -92,7 +93,7 @@ def cancel(workflow_id: str, reason: str, dsn: str | None) -> None:
     """Ask the workflow ID to end; its code may clean up first."""
 
     async def run() -> None:
-        async with loom.Loom(dsn) as app:
+        async with opened(dsn) as app:
             await app.handle(workflow_id).cancel(reason=reason)
 
     asyncio.run(run())
@@ -107,7 +108,7 @@ def terminate(workflow_id: str, reason: str, dsn: str | None) -> None:
     """End the workflow ID at once; its code gets no say."""
 
     async def run() -> None:
-        async with loom.Loom(dsn) as app:
+        async with opened(dsn) as app:
             await app.handle(workflow_id).terminate(reason=reason)
 
     asyncio.run(run())

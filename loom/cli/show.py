@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import loom
+from loom.cli.application import opened
 from loom.cli.obstacles import blocked_in_short, obstacle
 from loom.cli.options import dsn_option, json_option
 from loom.cli.output import (
@@ -50,7 +51,7 @@ def show(
     """Show the workflow ID: where it stands, what it waits for, and how it ended."""
 
     async def fetch() -> Run:
-        async with loom.Loom(dsn) as app:
+        async with opened(dsn) as app:
             return await _fetch(app.handle(workflow_id, run_id=run_id), history, logs)
 
     run = asyncio.run(fetch())

@@ -74,8 +74,8 @@ class SqliteConnection:
         try:
             return await connection
         except DRIVER_ERRORS:
-            # Its thread has been told to end, and reports that to this loop, which must be there. It
-            # has nothing else to do, so this takes no time.
+            # Its thread has been told to end, and reports that to this loop, which must be there.
+            # There is nothing else that the thread has to do, so it takes no time.
             connection._thread.join()
             raise
 

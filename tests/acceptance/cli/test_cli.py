@@ -52,7 +52,7 @@ def test_the_schema_goes_up_and_down_and_up(tmp_path: Path, empty_dsn: str) -> N
     assert shell.run("db", "downgrade", "base").stdout == "There is no schema now.\n"
     assert shell.run("db", "current").stdout == "none\n"
     shell.run("db", "upgrade")
-    assert shell.run("list").stdout == "There are no runs yet.\n"
+    assert shell.run("list").stdout.startswith("There are no runs yet in ")
 
 
 def test_an_unknown_revision_is_refused(sqlite_shell: Shell) -> None:

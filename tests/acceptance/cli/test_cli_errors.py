@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loom.cli.application import without_password
 from tests.acceptance.cli.shell import DEADLINE, Shell
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -17,7 +18,24 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 @pytest.mark.parametrize("command", ["show", "signal", "cancel", "terminate"])
 def test_an_unknown_workflow_is_not_found(shell: Shell, command: str) -> None:
     more = ["go"] if command == "signal" else []
-    assert "no-such-id" in shell.run(command, "no-such-id", *more, code=3).stderr
+    error = shell.run(command, "no-such-id", *more, code=3).stderr
+    assert "no-such-id" in error
+    assert f"The database is {without_password(shell.dsn)}." in error
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("sqlite:///loom.db?busy_timeout=5", "sqlite:///loom.db"),
+        ("postgresql://host:5432/name", "postgresql://host:5432/name"),
+        ("postgresql://ada@host/name", "postgresql://ada@host/name"),
+        ("postgresql://ada:se@c/r:et@host/name", "postgresql://ada@host/name"),
+        ("postgresql://ada:s?cret@host/name", "postgresql://ada@host/name"),
+        ("postgresql://host/name?password=secret", "postgresql://host/name"),
+    ],
+)
+def test_a_place_is_shown_without_its_password(dsn: str, shown: str) -> None:
+    assert without_password(dsn) == shown
 
 
 @pytest.mark.parametrize(
