@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from loom.settings import Settings
@@ -51,6 +52,24 @@ async def test_a_block_of_the_docs_runs_as_it_stands(code: str, dsn: str, tmp_pa
 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.postgres
+async def test_the_query_of_the_storage_page_shows_a_history(
+    migrated_postgres_dsn: str, tmp_path: Path
+) -> None:
+    (query,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs/storage.md").read_text(), re.DOTALL)
+    (example,) = python_blocks("README.md")
+    done = await asyncio.to_thread(run, example, migrated_postgres_dsn, tmp_path)
+    assert done.returncode == 0, done.stderr
+    connection = await asyncpg.connect(migrated_postgres_dsn)
+    try:
+        rows = await connection.fetch(query)
+    finally:
+        await connection.close()
+
+    assert [row["type"] for row in rows][:2] == ["WORKFLOW_STARTED", "ACTIVITY_SCHEDULED"]
+    assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
 
 
 def test_the_settings_page_lists_every_setting_with_its_default() -> None:
