@@ -113,7 +113,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def _running(self) -> Iterator[None]:
         """Be the thread's running loop, in place of the host's."""
         host = events._get_running_loop()
-        host_task = tasks._swap_current_task(host, None) if host else None  # type: ignore[attr-defined]
+        # There is none in a plain callback of the host's, as where lost leases are told.
+        host_task = tasks.current_task(host) if host else None
+        if host_task is not None:
+            tasks._swap_current_task(host, None)  # type: ignore[attr-defined]
         hooks = sys.get_asyncgen_hooks()
         # The host's hooks would finish the workflow's async generators on the host's loop.
         sys.set_asyncgen_hooks(firstiter=self._hold, finalizer=None)
@@ -123,7 +126,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         finally:
             events._set_running_loop(host)
             sys.set_asyncgen_hooks(*hooks)
-            if host:
+            if host_task is not None:
                 tasks._swap_current_task(host, host_task)  # type: ignore[attr-defined]
 
     # --- what asyncio asks of a loop ---

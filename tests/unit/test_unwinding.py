@@ -334,3 +334,40 @@ def test_a_thousand_activities_at_once_cost_as_many_commands() -> None:
     run.deliver(*(ActivityCompleted(n + 1, 1, encode(n)) for n in range(count)))
     assert run.result == sum(range(count))
     assert len(run.history) == 2 * count + 2
+
+
+async def test_a_run_is_unwound_outside_of_any_task_of_the_host() -> None:
+    """Lost leases are told in a plain callback, where the host has no task to be restored."""
+    seen: list[bool] = []
+
+    async def code(ctx: Ctx) -> None:
+        try:
+            await ctx.activity(clean)
+        finally:
+            seen.append(in_the_loop())
+
+    run = SimulatedRun(workflow_of(code)).start()
+    host, errors = asyncio.get_running_loop(), list[Any]()
+    host.set_exception_handler(lambda _, context: errors.append(context))
+    host.call_soon(run.close)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (seen, errors) == ([True], [])
+    assert asyncio.current_task() is not None
+
+
+def test_a_closed_run_is_freed_at_once_and_leaves_the_collector_no_work() -> None:
+    async def code(ctx: Ctx) -> None:
+        await ctx.sleep(1)
+
+    run = SimulatedRun(workflow_of(code)).start()
+    instance = weakref.ref(run.instance)
+    gc.collect()
+    gc.disable()
+    try:
+        run.deliver(TimerFired(1))
+        run.close()
+        del run
+        assert instance() is None
+    finally:
+        gc.enable()
