@@ -27,7 +27,7 @@ def as_dict(record: DataclassInstance, *, without: Iterable[str] = ()) -> dict[s
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints rows under headings, on a terminal with rich if that is installed."""
+    """Prints rows under headings, on a terminal with rich if that is installed and they fit."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not (sys.stdout.isatty() and _print_rich_table(headings, cells)):
         _print_plain_table(headings, cells)
@@ -100,7 +100,12 @@ def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) ->
     table = Table(*headings, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    # Squeezed into a narrow terminal it would cut ids off, which people want to copy.
+    endless = console.options.update(max_width=sys.maxsize)
+    if console.measure(table, options=endless).maximum > console.width:
+        return False
+    console.print(table)
     return True
 
 

@@ -82,6 +82,16 @@ def test_a_table_with_rich_holds_the_same(
     assert all(text in output for text in ("id", "name", "a", "[bold]b[/bold]"))
 
 
+def test_a_table_too_wide_for_the_terminal_is_the_plain_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(["id"], [("0" * 32,)])
+    assert capsys.readouterr().out == f"ID\n{'0' * 32}\n"
+
+
 def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     print_fields({"id": "a", "closed": None, "queue": "q"})
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
