@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from typing import Final
 
 type WorkflowId = str
@@ -33,4 +33,4 @@ MAX_ID_LENGTH: Final = 255
 
 def new_id() -> str:
     """A new globally unique identifier: 32 hexadecimal digits."""
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

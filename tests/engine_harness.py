@@ -47,7 +47,7 @@ def new_instance(workflow: type, converter: PayloadConverter | None = None) -> W
         run_id="the-run",
         queue="default",
         converter=converter or PayloadConverter(),
-        random=Random("the-run"),
+        random=lambda: Random("the-run"),
     )
 
 

@@ -24,7 +24,11 @@ class Runtime(ABC):
 
     workflow_id: WorkflowId
     run_id: RunId
-    random: Random
+
+    @property
+    @abstractmethod
+    def random(self) -> Random:
+        """Random numbers that are the same on every replay."""
 
     @property
     @abstractmethod

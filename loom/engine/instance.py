@@ -19,6 +19,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from loom.authoring.activity import ActivityDefinition
@@ -80,12 +81,12 @@ class WorkflowInstance(Runtime):
         run_id: RunId,
         queue: str,
         converter: PayloadConverter,
-        random: Random,
+        random: Callable[[], Random],
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
         self._converter = converter
-        self.random = random
+        self._make_random = random
         self.status = RunStatus.RUNNING
         self._workflow = workflow
         self._queue = queue
@@ -161,6 +162,9 @@ class WorkflowInstance(Runtime):
     def unwind(self) -> None:
         """End the coroutines where they stand; the instance is of no use after."""
         self._loop.unwind()
+        # These refer back to the instance. Without circles it is freed at once when it is let go,
+        # and gives the garbage collector no work.
+        self._context = self._main = None
 
     @contextmanager
     def _unwound_on_error(self) -> Iterator[None]:
@@ -232,9 +236,13 @@ class WorkflowInstance(Runtime):
 
     def _on_terminated(self, event: WorkflowTerminated) -> None:
         self.status = RunStatus.TERMINATED
-        self._loop.unwind()
+        self.unwind()
 
     # --- commands ---
+
+    @cached_property
+    def random(self) -> Random:
+        return self._make_random()
 
     @property
     def is_replaying(self) -> bool:
@@ -358,7 +366,7 @@ class WorkflowInstance(Runtime):
         else:
             self._turn.append(Stamped(final, self.now))
         self.status = FINAL_STATUS[type(final)]
-        self._loop.unwind()
+        self.unwind()
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if main.cancelled():

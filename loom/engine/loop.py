@@ -41,6 +41,16 @@ class TimerService(Protocol):
     def cancel_timer(self, timer_id: int) -> None: ...
 
 
+class _NoTimers(TimerService):
+    """What a loop has left when it is unwound: nothing that is asked for will come about."""
+
+    def start_timer(self, fire_at: Micros, callback: Callable[[], None]) -> int:
+        return 0
+
+    def cancel_timer(self, timer_id: int) -> None:
+        return
+
+
 class DurableTimerHandle(asyncio.TimerHandle):
     """A timer handle that knows its durable timer."""
 
@@ -69,7 +79,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.now: Micros = 0
         self.halted = False
         """Set to stop between two callbacks, for good."""
-        self._timers = timers
+        self._timers: TimerService = timers
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._async_generators: list[Any] = []
@@ -108,6 +118,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 self._context.run(_unwind, generator.athrow(StopReplay()))
         self._ready.clear()
         self._async_generators.clear()
+        # The run refers to its loop: without the way back both are freed when they are let go.
+        self._timers = _NoTimers()
 
     @contextmanager
     def _running(self) -> Iterator[None]:

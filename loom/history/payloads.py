@@ -58,7 +58,7 @@ class PayloadConverter:
             adapter = _adapter(declared)
             pair = adapter.validate_python((tag, value))
             # By the fields' own names: a model may have one alias to read by, another to write by.
-            data = adapter.dump_json(pair, by_alias=False, warnings="error")
+            data = adapter.serializer.to_json(pair, by_alias=False, warnings="error")
             if len(data) >= _READER_LIMITS:
                 from_json(data)
         except Exception as error:

@@ -34,7 +34,7 @@ def new_instance(
         queue=queue,
         converter=converter,
         # Seeded with text, the sequence is the same on every platform and Python version.
-        random=random.Random(run_id),
+        random=lambda: random.Random(run_id),
     )
 
 
