@@ -150,11 +150,17 @@ class ActivityTasks:
         if attempt.task is task:  # and not one that has its outcome to complete since
             self._running.discard(attempt)
         self._slots.free(attempt.name)
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            if attempt.given_up:
+                return
+            _log.error("activity %s: cancelled, and not by Loom", attempt.name)
+        elif task.exception() is not None:
             _log.error("activity %s: internal error", attempt.name, exc_info=task.exception())
-            # Its lease runs out, and it is tried again, until it counts as lost.
-            self.drop(attempt)
-            self.on_gone(attempt)
+        else:
+            return
+        # Its lease runs out, and it is tried again, until it counts as lost.
+        self.drop(attempt)
+        self.on_gone(attempt)
 
     def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
         self._running.add(attempt)

@@ -278,3 +278,26 @@ async def test_more_activities_than_slots_all_run(app: loom.Loom) -> None:
     async with app.worker(workflows=[Many], activities=[counted], concurrency=3):
         assert await (await app.start(Many, 30)).result(20) == sum(range(30))
     assert most <= 3
+
+
+async def test_an_activity_that_cancels_its_own_task_counts_as_lost(any_dsn: str) -> None:
+    @loom.activity
+    async def cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    @loom.workflow
+    class Calling(loom.Workflow[Any, Any]):
+        async def run(self, ctx: loom.WorkflowContext[Any, Any]) -> None:
+            await ctx.activity(cancel_itself)
+
+    settings = Settings(lease_seconds=0.5, max_lost_attempts=1)
+    async with (
+        loom.Loom(any_dsn, settings=settings) as app,
+        app.worker(workflows=[Calling], activities=[cancel_itself]),
+    ):
+        handle = await app.start(Calling)
+        with pytest.raises(loom.WorkflowExecutionError, match="ActivityLostError"):
+            await handle.result(10)
