@@ -35,6 +35,7 @@ from loom.engine.timers import Timers
 from loom.errors import (
     CodecError,
     NonDeterministicWorkflowError,
+    PayloadError,
     StopReplay,
 )
 from loom.history.events import (
@@ -202,7 +203,15 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
-        given = self._converter.decode(event.payload, workflow.input_type)
+        try:
+            given = self._converter.decode(event.payload, workflow.input_type)
+        except CodecError:
+            raise
+        except PayloadError as error:
+            # Started by name, from where the type was not known.
+            raise PayloadError(
+                f"The run's input does not fit {workflow.name!r}. {error}"
+            ) from error
         self._context = WorkflowContext(self, given, workflow.state_schema)
         self._main = self._loop.start(workflow.execute(self._context))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from loom.runner.transitions import (
 )
 from loom.storage.notifier import activity_topic, run_topic
 from loom.storage.records import Effects, RunRecord, TaskLease
+
+_log = logging.getLogger("loom.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Turns:
         self._worker = worker
         self._clock = worker.clock
         self._activities = activities
+        self._missing: set[str] = set()
 
     def plan(
         self,
@@ -93,9 +97,19 @@ class Turns:
             attempt = _first_attempt(owned.run, scheduled)
             owned.local[scheduled.activity_id] = attempt
             self._activities.start(attempt)
+        self._warn_of_missing(turn)
         self._worker.notifier.publish(self._topics(turn, owned.run.run_id))
         if not turn.decision.status.is_open:
             self._worker.closings.announce(owned.run.run_id, turn.decision.events[-1].event)
+
+    def _warn_of_missing(self, turn: Turn) -> None:
+        """Say once of each activity that it is not to be run here: mostly it was forgotten."""
+        for task in turn.effects.tasks:
+            if task.name not in self._worker.registry.activities and task.name not in self._missing:
+                self._missing.add(task.name)
+                _log.warning(
+                    "activity %s waits for another worker: this one was not given it", task.name
+                )
 
     def _end_attempts(self, turn: Turn, owned: OwnedRun) -> None:
         for incoming in owned.in_turn:

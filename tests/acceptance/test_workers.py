@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 import loom
 from loom import RunStatus, Settings
 from tests.acceptance.floor import ACTIVITIES, WORKFLOWS, Adding, AddingAnew, Waiting
@@ -21,11 +23,15 @@ async def test_each_version_is_worked_on_by_those_who_have_it(app: loom.Loom) ->
         assert await old.result(10) == 4
 
 
-async def test_an_activity_waits_for_a_worker_that_has_it(app: loom.Loom) -> None:
+async def test_an_activity_waits_for_a_worker_that_has_it(
+    app: loom.Loom, caplog: pytest.LogCaptureFixture
+) -> None:
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Adding, 1)
         async with app.worker(activities=ACTIVITIES):
             assert await handle.result(10) == 4
+    # Said once, though the run asked three times.
+    assert caplog.text.count("this one was not given it") == 1
 
 
 async def test_a_queue_is_served_by_its_own_workers(app: loom.Loom) -> None:
