@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from typing import Final
 
 from loom.identifiers import Micros
 from loom.storage.repository import LeaseRepository
@@ -49,5 +50,11 @@ def _wall() -> Micros:
     return time.time_ns() // 1000
 
 
+# One that goes on while the machine is suspended, where there is such a clock.
+_STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 def _steady() -> Micros:
-    return time.monotonic_ns() // 1000
+    if _STEADY is None:
+        return time.monotonic_ns() // 1000
+    return time.clock_gettime_ns(_STEADY) // 1000

@@ -259,6 +259,9 @@ class WorkflowTasks:
         outcomes only those that the turn called off can come so late."""
         if owned.arrivals:
             self._owned.on_released()
+        self._drop_outcomes(owned)
+
+    def _drop_outcomes(self, owned: OwnedRun) -> None:
         for incoming in owned.arrivals:
             if incoming.attempt is not None:
                 self._activities.drop(incoming.attempt)
@@ -285,6 +288,7 @@ class WorkflowTasks:
             self._worker.notifier.publish([run_topic(owned.run.run_id)])
         for attempt in owned.local.values():
             self._activities.give_up(attempt)
+        self._drop_outcomes(owned)
         self._owned.discard(owned)
 
     async def _block(self, owned: OwnedRun, error: Exception) -> None:
