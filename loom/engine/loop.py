@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import sys
 import zlib
 from asyncio import events, tasks
@@ -264,3 +265,5 @@ def _unwind(coroutine: Any) -> None:
         except BaseException:
             return
     _never_ending.append(coroutine)
+    # Held past the end of the interpreter, too, which else would wait for it for ever.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import decimal
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,12 +200,29 @@ def test_code_that_swallows_everything_for_ever_is_left_alone_and_never_resumed(
     del run
     gc.collect()
     assert len(resumed) == count
-    # For the sake of this test's own end: what is kept here must not be collected either.
-    [coroutine] = loop_module._never_ending
-    KEPT.append(coroutine)
 
 
-KEPT: list[Any] = []
+SWALLOWING = """
+import asyncio
+from tests.engine_harness import SimulatedRun
+from tests.unit.workflows import workflow_of
+
+async def code(ctx):
+    while True:
+        try:
+            await asyncio.sleep(5)
+        except BaseException:
+            continue
+
+run = SimulatedRun(workflow_of(code)).start()
+run.close()
+"""
+
+
+def test_code_that_swallows_everything_for_ever_does_not_keep_the_process_from_ending() -> None:
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", SWALLOWING]
+    assert subprocess.run(command, cwd=root, timeout=30, check=False).returncode == 0
 
 
 def test_code_that_swallows_everything_a_few_times_ends() -> None:

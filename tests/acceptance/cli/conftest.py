@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ from tests.acceptance.cli.shell import Shell
 
 
 @pytest.fixture
-def shell(tmp_path: Path, dsn: str) -> Shell:
+def shell(tmp_path: Path, dsn: str) -> Iterator[Shell]:
     """On each SQL store in turn."""
-    return Shell(tmp_path, dsn)
+    with closing(Shell(tmp_path, dsn)) as shell:
+        yield shell
 
 
 @pytest.fixture
-def sqlite_shell(tmp_path: Path, sqlite_dsn: str) -> Shell:
+def sqlite_shell(tmp_path: Path, sqlite_dsn: str) -> Iterator[Shell]:
     """On a SQLite file that does not exist yet."""
-    return Shell(tmp_path, sqlite_dsn)
+    with closing(Shell(tmp_path, sqlite_dsn)) as shell:
+        yield shell

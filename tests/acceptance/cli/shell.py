@@ -78,6 +78,7 @@ class Shell:
     def __init__(self, folder: Path, dsn: str) -> None:
         self.folder = folder
         self.dsn = dsn
+        self._started: list[subprocess.Popen[str]] = []
         (folder / "shop.py").write_text(WORKFLOWS)
 
     def command(self, *arguments: str) -> list[str]:
@@ -89,7 +90,7 @@ class Shell:
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """A command that goes on in the background."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
             env=self.environment,
@@ -99,6 +100,14 @@ class Shell:
             text=True,
             **options,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test has left behind."""
+        for process in self._started:
+            with process:
+                process.kill()
 
     def run(self, *arguments: str, input: str = "", code: int = 0) -> Result:
         """A command run to its end, in this process, for speed.
