@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, LargeBinary, Table, Text, bindparam
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Table, Text, bindparam
 
 from loom.storage.sql.dialects import SqlDialect, Statement
 
@@ -15,10 +15,6 @@ def micros(name: str) -> ColumnElement[int]:
 
 def text(name: str) -> ColumnElement[str]:
     return bindparam(name, type_=Text())
-
-
-def blob(name: str) -> ColumnElement[bytes]:
-    return bindparam(name, type_=LargeBinary())
 
 
 class StatementSet:
