@@ -16,7 +16,6 @@ The rules, on which replay rests:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -26,21 +25,16 @@ from loom.authoring.activity import ActivityDefinition
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.runtime import Runtime
-from loom.engine.activity_errors import ActivityFailure, activity_error
-from loom.engine.decision import Decision, LoggedLine
+from loom.engine.activities import Activities
+from loom.engine.decision import Decision
 from loom.engine.loop import DeterministicLoop
-from loom.engine.matching import Matcher, unasked
+from loom.engine.recorder import Recorder
+from loom.engine.run_log import RunLog
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
-from loom.errors import (
-    CodecError,
-    NonDeterministicWorkflowError,
-    PayloadError,
-    StopReplay,
-)
+from loom.errors import CodecError, PayloadError, StopReplay
 from loom.history.events import (
     FINAL_STATUS,
-    ActivityCancelRequested,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
@@ -50,9 +44,7 @@ from loom.history.events import (
     Stamped,
     StateSet,
     StateUpdate,
-    TimerCancelled,
     TimerFired,
-    TimerStarted,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -60,15 +52,13 @@ from loom.history.events import (
     WorkflowStarted,
     WorkflowTerminated,
 )
-from loom.history.failures import MAX_MESSAGE, Failure, failure_from, storable
+from loom.history.failures import Failure, failure_from
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
-from loom.identifiers import END_OF_TIME, Micros, RunId, WorkflowId
+from loom.identifiers import Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
     from random import Random
-
-_log = logging.getLogger("loom.workflow")
 
 
 class WorkflowInstance(Runtime):
@@ -86,24 +76,19 @@ class WorkflowInstance(Runtime):
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
-        self._converter = converter
-        self._make_random = random
         self.status = RunStatus.RUNNING
         self._workflow = workflow
-        self._queue = queue
-        self._loop = DeterministicLoop(self, run_id)  # type: ignore[abstract]  # it refuses the rest
-        self._timers = Timers()
+        self._make_random = random
+        self._recorder = recorder = Recorder(converter)
+        self._timers = Timers(recorder)
+        self._loop = DeterministicLoop(self._timers, run_id)  # type: ignore[abstract]  # it refuses the rest
+        recorder.loop = self._loop
+        self._activities = Activities(recorder, queue)
         self._signals = SignalBox(self._loop.create_future)
-        self._activities: dict[int, asyncio.Future[bytes]] = {}
-        self._last_command_id = 0
+        self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
-        self._matcher: Matcher | None = None
-        self._turn: list[Stamped] = []
-        self._logs: list[LoggedLine] = []
-        self._log_count = 0
-        self._error: Exception | None = None
 
     # --- what the runner asks ---
 
@@ -123,12 +108,9 @@ class WorkflowInstance(Runtime):
                 commands.append((sequence, stamped.event))
             else:
                 arrivals.append(stamped)
-        self._matcher = matcher = Matcher(commands)
-        with self._unwound_on_error():
+        with self._unwound_on_error(), self._recorder.replaying(commands):
             for arrival in arrivals:
                 self._take(arrival)
-            matcher.finish()
-        self._matcher = None
 
     def activate(self, arrivals: Sequence[Stamped]) -> Decision:
         """Deliver arrivals and say what follows.
@@ -136,16 +118,17 @@ class WorkflowInstance(Runtime):
         An arrival that means nothing any more, and every one after the run's end, is left out of
         the decision. Raises whatever halted the instance; it must then be thrown away.
         """
-        self._turn, self._logs = [], []
+        self._recorder.turn = turn = []
+        self._log.lines = []
         try:
             with self._unwound_on_error():
                 for arrival in arrivals:
                     if self.is_open and self._expects(arrival.event):
-                        self._turn.append(arrival)
+                        turn.append(arrival)
                         self._take(arrival)
         finally:
-            self._pass_on_logs()
-        return Decision(self._turn, self._logs, self.status, self.wake_at)
+            self._log.pass_on()
+        return Decision(turn, self._log.lines, self.status, self.wake_at)
 
     def take_due_timers(self, now: Micros) -> list[int]:
         """The ids of timers that are due; each is given out once."""
@@ -181,22 +164,18 @@ class WorkflowInstance(Runtime):
         self._loop.now = max(self._loop.now, arrival.at)
         _DELIVER[type(arrival.event)](self, arrival.event)
         self._loop.run_until_quiescent()
-        self._raise_if_halted()
+        self._recorder.raise_if_halted()
         if self.is_open and self._main is not None and self._main.done():
             with suppress(StopReplay):
                 self._close(self._main)
-            self._raise_if_halted()
-
-    def _raise_if_halted(self) -> None:
-        if self._error is not None:
-            raise self._error
+            self._recorder.raise_if_halted()
 
     def _expects(self, event: Event) -> bool:
         """Whether an arrival still means something to this run."""
         if isinstance(event, ActivityCompleted | ActivityFailed):
-            return event.activity_id in self._activities
+            return self._activities.expects(event)
         if isinstance(event, TimerFired):
-            return self._timers.is_running(event.timer_id)
+            return self._timers.expects(event)
         if isinstance(event, WorkflowCancelRequested):
             return self._cancel_reason is None
         return True
@@ -204,7 +183,7 @@ class WorkflowInstance(Runtime):
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
         try:
-            given = self._converter.decode(event.payload, workflow.input_type)
+            given = self._recorder.decode(event.payload, workflow.input_type)
         except CodecError:
             raise
         except PayloadError as error:
@@ -215,29 +194,6 @@ class WorkflowInstance(Runtime):
         self._context = WorkflowContext(self, given, workflow.state_schema)
         self._main = self._loop.start(workflow.execute(self._context))
 
-    def _on_activity_completed(self, event: ActivityCompleted) -> None:
-        self._check_asked(event, event.activity_id)
-        future = self._activities.pop(event.activity_id, None)
-        if future is not None and not future.done():
-            future.set_result(event.payload)
-
-    def _on_activity_failed(self, event: ActivityFailed) -> None:
-        self._check_asked(event, event.activity_id)
-        future = self._activities.pop(event.activity_id, None)
-        if future is not None and not future.done():
-            future.set_exception(ActivityFailure(event))
-
-    def _on_timer_fired(self, event: TimerFired) -> None:
-        self._check_asked(event, event.timer_id)
-        self._timers.fire(event.timer_id)
-
-    def _check_asked(self, answer: Event, command_id: int) -> None:
-        if command_id > self._last_command_id:
-            raise unasked(answer)
-
-    def _on_signal(self, event: SignalReceived) -> None:
-        self._signals.put(event.name, event.payload)
-
     def _on_cancel(self, event: WorkflowCancelRequested) -> None:
         if self._cancel_reason is None and self._main is not None:
             self._cancel_reason = event.reason
@@ -247,7 +203,7 @@ class WorkflowInstance(Runtime):
         self.status = RunStatus.TERMINATED
         self.unwind()
 
-    # --- commands ---
+    # --- what the code asks for ---
 
     @cached_property
     def random(self) -> Random:
@@ -255,125 +211,44 @@ class WorkflowInstance(Runtime):
 
     @property
     def is_replaying(self) -> bool:
-        return self._matcher is not None
+        return self._recorder.is_replaying
 
     @property
     def now(self) -> Micros:
         return self._loop.now
 
+    def encode(self, value: object, declared: Any) -> bytes:
+        return self._recorder.encode(value, declared)
+
+    def decode(self, payload: bytes, declared: Any) -> Any:
+        return self._recorder.decode(payload, declared)
+
     async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
-        payload = self.encode(arguments, activity.arguments_type)
-        activity_id = self._next_command_id()
-        scheduled = ActivityScheduled(activity_id, activity.name, self._queue, payload)
-        result = await self.replay_activity(scheduled)
-        return self.decode(result, activity.result_type)
+        return await self._activities.run(activity, arguments)
 
     async def replay_activity(self, scheduled: ActivityScheduled) -> bytes:
         """Ask for an activity, or match it with the one that history holds, and await its result.
 
         Raises ``ActivityFailedError`` when it fails for good.
         """
-        self._record(scheduled)
-        activity_id = scheduled.activity_id
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        self._activities[activity_id] = future
-        try:
-            return await future
-        except ActivityFailure as failure:
-            raise activity_error(scheduled.name, failure.event) from None
-        except asyncio.CancelledError:
-            # Only while it is still waited for: a result that has come cannot be called off.
-            if self._activities.pop(activity_id, None) is not None:
-                self._record(ActivityCancelRequested(activity_id))
-            raise
+        return await self._activities.replay_activity(scheduled)
 
     async def sleep_until(self, moment: Micros) -> None:
-        if moment <= self.now:
-            await asyncio.sleep(0)
-            return
-        future = self._loop.create_future()
-        timer_id = self.start_timer(moment, lambda: _wake(future))
-        try:
-            await future
-        except asyncio.CancelledError:
-            self.cancel_timer(timer_id)
-            raise
-
-    def start_timer(self, fire_at: Micros, callback: Callable[[], object]) -> int:
-        fire_at = min(fire_at, END_OF_TIME)
-        recorded = self._record(TimerStarted(self._next_command_id(), fire_at))
-        self._timers.start(recorded.timer_id, recorded.fire_at, callback)
-        return recorded.timer_id
-
-    def cancel_timer(self, timer_id: int) -> None:
-        if self._timers.cancel(timer_id):
-            self._record(TimerCancelled(timer_id))
+        await self._timers.sleep_until(moment)
 
     async def receive_signal(self, name: str) -> bytes:
         return await self._signals.get(name)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
-        return self._record(change)
+        return self._recorder.record(change)
 
     def log(self, level: int, text: Callable[[], str]) -> None:
-        self._log_count += 1
-        if self.is_replaying or self._loop.halted:
-            return
-        message = storable(text(), MAX_MESSAGE)
-        self._logs.append(LoggedLine(self._log_count, self.now, level, message))
-
-    def _pass_on_logs(self) -> None:
-        # After the turn, where no handler can run on the workflow's loop or raise into its code.
-        extra = {"workflow_id": self.workflow_id, "run_id": self.run_id}
-        for line in self._logs:
-            with suppress(Exception):
-                _log.log(line.level, "%s", line.message, extra=extra)
-
-    def _next_command_id(self) -> int:
-        self._last_command_id += 1
-        return self._last_command_id
-
-    def _record[C: CommandEvent](self, command: C) -> C:
-        """Put a command into the turn; while replaying, give back the one that history holds."""
-        if self._loop.halted:
-            # Code that is being unwound. What it asks for is dropped and never answered: raising
-            # instead could spin for ever in a loop that swallows every exception.
-            return command
-        if self._matcher is None:
-            self._turn.append(Stamped(command, self.now))
-            return command
-        try:
-            return self._matcher.match(command)
-        except NonDeterministicWorkflowError as error:
-            raise self._halt(error) from error
-
-    def encode(self, value: object, declared: Any) -> bytes:
-        try:
-            return self._converter.encode(value, declared)
-        except CodecError as error:
-            # The deployment's fault, not the code's: the run must outlive it.
-            raise self._halt(error) from error
-
-    def decode(self, payload: bytes, declared: Any) -> Any:
-        try:
-            return self._converter.decode(payload, declared)
-        except CodecError as error:
-            raise self._halt(error) from error
-
-    def _halt(self, error: Exception) -> StopReplay:
-        """Stop for good, for this reason; what is returned ends the code that is running."""
-        self._error = error
-        self._loop.halted = True
-        return StopReplay()
+        self._log.log(level, text)
 
     # --- the end ---
 
     def _close(self, main: asyncio.Task[Any]) -> None:
-        final = self._final_event(main)
-        if self._matcher is not None:
-            final = self._matcher.match(final, in_code=False)
-        else:
-            self._turn.append(Stamped(final, self.now))
+        final = self._recorder.record(self._final_event(main), in_code=False)
         self.status = FINAL_STATUS[type(final)]
         self.unwind()
 
@@ -398,17 +273,12 @@ class WorkflowInstance(Runtime):
         return self.encode(returned, self._workflow.result_type)
 
 
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
-
-
 _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     WorkflowStarted: WorkflowInstance._on_started,
-    ActivityCompleted: WorkflowInstance._on_activity_completed,
-    ActivityFailed: WorkflowInstance._on_activity_failed,
-    TimerFired: WorkflowInstance._on_timer_fired,
-    SignalReceived: WorkflowInstance._on_signal,
+    ActivityCompleted: lambda run, event: run._activities.on_completed(event),
+    ActivityFailed: lambda run, event: run._activities.on_failed(event),
+    TimerFired: lambda run, event: run._timers.on_fired(event),
+    SignalReceived: lambda run, event: run._signals.put(event.name, event.payload),
     WorkflowCancelRequested: WorkflowInstance._on_cancel,
     WorkflowTerminated: WorkflowInstance._on_terminated,
 }

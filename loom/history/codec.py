@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 
 from loom.errors import HistoryError
 from loom.history import events
-from loom.history.failures import Failure, FailureKind
 from loom.history.upcasters import UPCASTERS, Upcaster
 
 _encode_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -69,32 +70,85 @@ EVENT_TYPES: Final = _all_types(events.Event)
 """Every event type by its name in the store."""
 
 
-def _writer(cls: type[events.Event]) -> Callable[[Any], dict[str, Any]]:
-    names = [f.name for f in dataclasses.fields(cls) if f.name != "payload"]
-    if "failure" in names:
-        return lambda event: {
-            n: dataclasses.asdict(event.failure) if n == "failure" else getattr(event, n)
-            for n in names
-        }
-    return lambda event: {n: getattr(event, n) for n in names}
+# --- fields --------------------------------------------------------------------------------------
+
+# A field holds a plain value, an enumeration, a tuple of such, or a dataclass of such fields.
+
+
+def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
+    """How an object becomes plain values. What has its default is left out."""
+    fields = [field for field in dataclasses.fields(cls) if field.name != "payload"]
+    defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    required = [field.name for field in fields if field.name not in defaults]
+    nested = [field.name for field in fields if dataclasses.is_dataclass(_type_of(cls, field.name))]
+
+    def write(event: Any) -> dict[str, Any]:
+        plain = {name: getattr(event, name) for name in required}
+        for name, default in defaults.items():
+            value = getattr(event, name)
+            if value != default:
+                plain[name] = value
+        for name in nested:
+            if plain.get(name) is not None:
+                plain[name] = dataclasses.asdict(plain[name])
+        return plain
+
+    return write
+
+
+def _readers(cls: type[Any]) -> dict[str, Callable[[Any], Any]]:
+    """What makes a field's value of a plain one, for those fields where they differ."""
+    readers = {}
+    for field in dataclasses.fields(cls):
+        read = _reader(_type_of(cls, field.name))
+        if read is not None:
+            readers[field.name] = _or_none(read) if field.default is None else read
+    return readers
+
+
+def _or_none(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda plain: None if plain is None else read(plain)
+
+
+def _reader(kind: Any) -> Callable[[Any], Any] | None:
+    if dataclasses.is_dataclass(kind):
+        return lambda plain: _from_fields(cast(type, kind), plain)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    return tuple if kind is tuple else None
+
+
+def _type_of(cls: type[Any], name: str) -> Any:
+    """A field's type without its arguments, and without ``None`` where that is allowed."""
+    hint = get_type_hints(cls)[name]
+    options = [o for o in get_args(hint) if o is not NoneType]
+    if isinstance(hint, UnionType) and len(options) == 1:
+        hint = options[0]
+    return get_origin(hint) or hint
+
+
+def _from_fields(cls: type[Any], plain: dict[str, Any]) -> Any:
+    readers = _READERS.get(cls)
+    if readers is None:
+        readers = _READERS[cls] = _readers(cls)
+    return cls(**{n: readers[n](v) if n in readers else v for n, v in plain.items()})
 
 
 _TO_PLAIN: Final = {cls: _writer(cls) for cls in EVENT_TYPES.values()}
-_FIELDS: Final = {
-    cls: frozenset(f.name for f in dataclasses.fields(cls)) for cls in EVENT_TYPES.values()
-}
+_READERS: Final[dict[type[Any], dict[str, Callable[[Any], Any]]]] = {}
+_WITH_PAYLOAD: Final = frozenset(
+    cls
+    for cls in EVENT_TYPES.values()
+    if any(field.name == "payload" for field in dataclasses.fields(cls))
+)
 
 
 def _from_plain(
     cls: type[events.Event], fields: dict[str, Any], payload: bytes | None
 ) -> events.Event:
-    if "failure" in fields:
-        failure = fields["failure"]
-        fields["failure"] = Failure(**{**failure, "kind": FailureKind(failure["kind"])})
-    if "removed" in fields:
-        fields["removed"] = tuple(fields["removed"])
-    if "payload" in _FIELDS[cls]:
+    if cls in _WITH_PAYLOAD:
         if payload is None:
             raise ValueError("its payload is missing")
-        return cls(**fields, payload=payload)  # type: ignore[call-arg]
-    return cls(**fields)
+        fields = {**fields, "payload": payload}
+    event: events.Event = _from_fields(cls, fields)
+    return event

@@ -93,8 +93,8 @@ def state_of(instance: WorkflowInstance) -> tuple[object, ...]:
     return (
         instance.status,
         instance.wake_at,
-        instance._last_command_id,
-        instance._log_count,
+        instance._recorder.last_id,
+        instance._log.count,
         instance.random.getstate(),
         sorted(instance._activities) if instance.is_open else None,
     )

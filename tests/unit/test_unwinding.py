@@ -86,7 +86,7 @@ def test_what_unwound_code_asks_for_is_never_recorded_and_never_answered() -> No
 
     run = unwound(code)
     assert seen == ["ended"]
-    assert run.instance._turn == run.history
+    assert run.instance._recorder.turn == run.history
     assert run.logs == []
 
 

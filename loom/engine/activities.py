@@ -1,0 +1,81 @@
+"""The activities that one run waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from loom.authoring.activity import ActivityDefinition
+from loom.engine.activity_errors import ActivityFailure, activity_error
+from loom.engine.recorder import Recorder
+from loom.history.events import (
+    ActivityCancelRequested,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+)
+
+
+class Activities:
+    """Activities by id, from asking to outcome."""
+
+    def __init__(self, recorder: Recorder, queue: str) -> None:
+        self._recorder = recorder
+        self._queue = queue
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._waiting)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    # --- what the code asks for ---
+
+    async def run(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
+        recorder = self._recorder
+        payload = recorder.encode(arguments, activity.arguments_type)
+        scheduled = ActivityScheduled(recorder.next_id(), activity.name, self._queue, payload)
+        result = await self.replay_activity(scheduled)
+        return recorder.decode(result, activity.result_type)
+
+    async def replay_activity(self, scheduled: ActivityScheduled) -> bytes:
+        """Ask for an activity, or match it with the one that history holds, and await its result.
+
+        Raises ``ActivityFailedError`` when it fails for good.
+        """
+        recorder = self._recorder
+        recorder.record(scheduled)
+        activity_id = scheduled.activity_id
+        future: asyncio.Future[bytes] = recorder.loop.create_future()
+        self._waiting[activity_id] = future
+        try:
+            return await future
+        except ActivityFailure as failure:
+            raise activity_error(scheduled.name, failure.event) from None
+        except asyncio.CancelledError:
+            # Only while it is still waited for: a result that has come cannot be called off.
+            if self._waiting.pop(activity_id, None) is not None:
+                recorder.record(ActivityCancelRequested(activity_id))
+            raise
+
+    # --- what arrives ---
+
+    def expects(self, event: ActivityCompleted | ActivityFailed) -> bool:
+        return event.activity_id in self._waiting
+
+    def on_completed(self, event: ActivityCompleted) -> None:
+        future = self._take(event)
+        if future is not None:
+            future.set_result(event.payload)
+
+    def on_failed(self, event: ActivityFailed) -> None:
+        future = self._take(event)
+        if future is not None:
+            future.set_exception(ActivityFailure(event))
+
+    def _take(self, event: ActivityCompleted | ActivityFailed) -> asyncio.Future[bytes] | None:
+        self._recorder.check_asked(event, event.activity_id)
+        future = self._waiting.pop(event.activity_id, None)
+        return None if future is None or future.done() else future

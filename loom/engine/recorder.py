@@ -1,0 +1,106 @@
+"""What a run's code asks for: recorded while the run goes on, matched while it is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from loom.engine.loop import DeterministicLoop
+from loom.engine.matching import Matcher, unasked
+from loom.errors import CodecError, NonDeterministicWorkflowError, StopReplay
+from loom.history.events import CommandEvent, Event, Stamped
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import Micros
+
+
+class Recorder:
+    """One run's commands, and the payloads that go with them.
+
+    Attributes:
+        loop: the run's own; set once it exists, which needs the timers, which need the recorder.
+        turn: the events of the turn under way.
+        last_id: the id of the last command that has one.
+        error: what halted the run, if anything has.
+    """
+
+    loop: DeterministicLoop
+
+    def __init__(self, converter: PayloadConverter) -> None:
+        self._converter = converter
+        self._matcher: Matcher | None = None
+        self.turn: list[Stamped] = []
+        self.last_id = 0
+        self.error: Exception | None = None
+
+    @property
+    def now(self) -> Micros:
+        return self.loop.now
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._matcher is not None
+
+    @contextmanager
+    def replaying(self, commands: Iterable[tuple[int, CommandEvent]]) -> Iterator[None]:
+        """Match what is asked for in the block with these commands, all of them."""
+        self._matcher = Matcher(commands)
+        yield
+        self._matcher.finish()
+        self._matcher = None
+
+    # --- commands ---
+
+    def next_id(self) -> int:
+        self.last_id += 1
+        return self.last_id
+
+    def record[C: CommandEvent](self, command: C, *, in_code: bool = True) -> C:
+        """Put a command into the turn; while replaying, give back the one that history holds.
+
+        ``in_code`` is whether the code that asks is on the call stack.
+        """
+        if self._matcher is None:
+            # Of code that is being unwound too, whose turn is void: raising instead could spin for
+            # ever in a loop that swallows every exception.
+            if not self.loop.halted:
+                self.turn.append(Stamped(command, self.now))
+            return command
+        if self.loop.halted:
+            return command
+        try:
+            return self._matcher.match(command, in_code=in_code)
+        except NonDeterministicWorkflowError as error:
+            raise self.halt(error) from error
+
+    def check_asked(self, answer: Event, command_id: int) -> None:
+        """Raises ``NonDeterministicWorkflowError`` for the answer to what was never asked for."""
+        if command_id > self.last_id:
+            raise unasked(answer)
+
+    # --- payloads ---
+
+    def encode(self, value: object, declared: Any) -> bytes:
+        try:
+            return self._converter.encode(value, declared)
+        except CodecError as error:
+            # The deployment's fault, not the code's: the run must outlive it.
+            raise self.halt(error) from error
+
+    def decode(self, payload: bytes, declared: Any) -> Any:
+        try:
+            return self._converter.decode(payload, declared)
+        except CodecError as error:
+            raise self.halt(error) from error
+
+    # --- halting ---
+
+    def halt(self, error: Exception) -> StopReplay:
+        """Stop for good, for this reason; what is returned ends the code that is running."""
+        self.error = error
+        self.loop.halted = True
+        return StopReplay()
+
+    def raise_if_halted(self) -> None:
+        if self.error is not None:
+            raise self.error
