@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loom.errors import ConfigurationError as ConfigurationError
     from loom.errors import DefinitionError as DefinitionError
     from loom.errors import HistoryError as HistoryError
+    from loom.errors import HistoryFormatError as HistoryFormatError
     from loom.errors import LoomError as LoomError
     from loom.errors import NonDeterministicWorkflowError as NonDeterministicWorkflowError
     from loom.errors import PayloadError as PayloadError
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from loom.handle import PendingActivity as PendingActivity
     from loom.handle import WorkflowHandle as WorkflowHandle
     from loom.handle import WorkflowInfo as WorkflowInfo
+    from loom.history.export import RunHistory as RunHistory
     from loom.history.payloads import PayloadCodec as PayloadCodec
+    from loom.history.records import EventRecord as EventRecord
     from loom.history.status import RunStatus as RunStatus
     from loom.retry import RetryPolicy as RetryPolicy
     from loom.settings import Settings as Settings
@@ -64,6 +67,7 @@ _HOMES = {
         "ConfigurationError",
         "DefinitionError",
         "HistoryError",
+        "HistoryFormatError",
         "LoomError",
         "NonDeterministicWorkflowError",
         "PayloadError",
@@ -81,7 +85,9 @@ _HOMES = {
         "WorkflowTerminatedError",
     ),
     "loom.handle": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowHandle", "WorkflowInfo"),
+    "loom.history.export": ("RunHistory",),
     "loom.history.payloads": ("PayloadCodec",),
+    "loom.history.records": ("EventRecord",),
     "loom.history.status": ("RunStatus",),
     "loom.retry": ("RetryPolicy",),
     "loom.settings": ("Settings",),

@@ -23,6 +23,7 @@ from loom.history.events import (
     WorkflowCompleted,
     WorkflowTerminated,
 )
+from loom.history.export import RunHistory
 from loom.history.failures import MAX_MESSAGE, storable
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import (
@@ -35,13 +36,14 @@ from loom.identifiers import (
 )
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
+from loom.runner.revival import read_records
 from loom.runner.transitions import (
     arrival_of,
     event_of,
     message_event,
     terminated_effects,
 )
-from loom.runner.views import execution_error, history_event, log_line, workflow_info
+from loom.runner.views import execution_error, exported, history_event, log_line, workflow_info
 from loom.storage.notifier import MESSAGES, run_topic
 from loom.storage.records import (
     InboxRecord,
@@ -105,6 +107,10 @@ class Client(RunAccess):
             after = page[-1].sequence
             events.extend(history_event(record, self._converter) for record in page)
         return events
+
+    async def export(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunHistory:
+        run = await self._find(workflow_id, run_id)
+        return exported(run, await read_records(run, self._repository))
 
     async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]:
         run = await self._find(workflow_id, run_id)

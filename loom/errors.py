@@ -10,6 +10,7 @@ LoomError
 │   ├── StoreUnavailableError     it cannot be reached now; the outcome may be unknown
 │   └── SchemaVersionError        its schema is older or newer than this Loom
 ├── HistoryError                  a stored event cannot be read by this version of Loom
+│   └── HistoryFormatError        what should be an exported history is none
 ├── WorkflowNotFoundError         no run has that id
 ├── WorkflowAlreadyStartedError   an open run already has that id
 ├── WorkflowClosedError           the run has ended, so it takes no more messages
@@ -74,6 +75,10 @@ class SchemaVersionError(StoreError):
 
 class HistoryError(LoomError):
     """A stored event cannot be read by this version of Loom."""
+
+
+class HistoryFormatError(HistoryError):
+    """What should be an exported history is none, or is damaged; the message says where."""
 
 
 class WorkflowNotFoundError(LoomError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
+from loom.history.export import RunHistory
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, WorkerId, WorkflowId
 
@@ -108,6 +109,9 @@ class RunAccess(ABC):
     ) -> list[HistoryEvent]: ...
 
     @abstractmethod
+    async def export(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunHistory: ...
+
+    @abstractmethod
     async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]: ...
 
 
@@ -189,6 +193,14 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
     async def history(self) -> list[HistoryEvent]:
         """Everything that happened to the run, in order."""
         return await self._access.history(self.workflow_id, self.run_id)
+
+    async def export(self) -> RunHistory:
+        """The run's history as it is stored: to be written to a file, replayed by a ``Replayer``,
+        or imported into another database.
+
+        Raises ``HistoryError`` when events are missing from it.
+        """
+        return await self._access.export(self.workflow_id, self.run_id)
 
     async def logs(self) -> list[LogLine]:
         """What the run's code logged, in order."""

@@ -10,6 +10,7 @@ from loom.engine.instance import WorkflowInstance
 from loom.errors import HistoryError
 from loom.history.events import Stamped
 from loom.history.payloads import PayloadConverter
+from loom.history.records import EventRecord
 from loom.identifiers import RunId, WorkflowId
 from loom.runner.transitions import stamped_event
 from loom.storage.records import RunRecord
@@ -63,22 +64,27 @@ async def revive(
 
 async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:
     """All events of a run. Raises ``HistoryError`` when one is missing or cannot be read."""
-    history: list[tuple[int, Stamped]] = []
-    while len(history) < run.sequence:
+    return [stamped_event(record) for record in await read_records(run, repository)]
+
+
+async def read_records(run: RunRecord, repository: HistoryRepository) -> list[EventRecord]:
+    """All events of a run as they are stored. Raises ``HistoryError`` when one is missing."""
+    records: list[EventRecord] = []
+    while len(records) < run.sequence:
         # No more than that: somebody else may be adding to it.
-        left = run.sequence - len(history)
+        left = run.sequence - len(records)
         page = await repository.read_history(
-            run.run_key, after=len(history), limit=min(left, _PAGE)
+            run.run_key, after=len(records), limit=min(left, _PAGE)
         )
         if not page:
             break
         for record in page:
-            if record.sequence != len(history) + 1:
-                raise _gap(run, len(history) + 1)
-            history.append(stamped_event(record))
-    if len(history) != run.sequence:
-        raise _gap(run, len(history) + 1)
-    return history
+            if record.sequence != len(records) + 1:
+                raise _gap(run, len(records) + 1)
+            records.append(record)
+    if len(records) != run.sequence:
+        raise _gap(run, len(records) + 1)
+    return records
 
 
 def _gap(run: RunRecord, sequence: int) -> HistoryError:

@@ -18,6 +18,7 @@ from loom.errors import (
 from loom.handle import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
 from loom.history.codec import plain_attributes
 from loom.history.events import Event, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
+from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros, RunId, WorkflowId
 from loom.runner.transitions import event_of
@@ -72,6 +73,19 @@ def history_event(record: EventRecord, converter: PayloadConverter) -> HistoryEv
         attributes=_attributes(record),
         value=None if record.payload is None else _value(record.payload, converter),
         has_value=record.payload is not None,
+    )
+
+
+def exported(run: RunRecord, records: Sequence[EventRecord]) -> RunHistory:
+    """A run and its history, apart from the store."""
+    return RunHistory(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        name=run.name,
+        version=run.version,
+        queue=run.queue,
+        status=run.status,
+        events=tuple(records),
     )
 
 

@@ -10,25 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from loom.history.records import EventRecord as EventRecord
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 
 # --- history -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """One event of a run's history. ``sequence`` starts at 1 and has no gaps."""
-
-    sequence: int
-    type: str
-    schema_version: int
-    recorded_at: Micros
-    attributes: bytes
-    payload: bytes | None = None
-    message_id: MessageId | None = None
-    """The message that this event came from, when it came from one: sending that message again,
-    even after it was consumed, delivers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
