@@ -225,6 +225,8 @@ def _new_task(
         "lease_token": int(task.leased),
         "lease_expires_at": expires_at,
         "last_failure": None,
+        "details": None,
+        "start_by": None,
     }
 
 

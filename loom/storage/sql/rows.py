@@ -37,6 +37,9 @@ class RunState:
     due_at: Micros | None
     inbox_count: int
     inbox_consumed: int
+    chain_key: RunKey | None = None
+    start_at: Micros | None = None
+    memo: bytes | None = None
 
     @property
     def is_open(self) -> bool:

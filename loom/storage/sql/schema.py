@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The newest migration. Revisions are numbered, so that older and newer can be told apart without
 reading the scripts."""
 
@@ -63,6 +63,11 @@ workflows = Table(
     # Messages ever put into the inbox, and how many of those the run has taken.
     Column("inbox_count", BigInteger, nullable=False),
     Column("inbox_consumed", BigInteger, nullable=False),
+    # The first run of the chain that this one continues; NULL when it is the first itself.
+    Column("chain_key", BigInteger),
+    # Nobody may take its first turn before; NULL when there is nothing to wait for.
+    Column("start_at", BigInteger),
+    Column("memo", LargeBinary),
     UniqueConstraint("run_id"),
     # Keys of deleted runs are never given out again.
     sqlite_autoincrement=True,
@@ -133,6 +138,10 @@ tasks = Table(
     Column("lease_token", BigInteger, nullable=False),
     Column("lease_expires_at", BigInteger),
     Column("last_failure", LargeBinary),
+    # What the last heartbeat said, for the next attempt.
+    Column("details", LargeBinary),
+    # No first attempt begins after; NULL when it may wait for ever.
+    Column("start_by", BigInteger),
     sqlite_with_rowid=False,
 )
 
@@ -162,3 +171,28 @@ logs = Table(
     Column("message", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What became of messages whose senders wait for an answer.
+answers = Table(
+    "answers",
+    metadata,
+    Column("run_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", Text, primary_key=True),
+    Column("answered_at", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("attributes", LargeBinary, nullable=False),
+    Column("payload", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("run_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+Index("ix_tags_value", tags.c.name, tags.c.value, tags.c.run_key)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Column, and_, bindparam, case, delete, func, select, union_all, update
 
+from loom.storage.records import RunRecord
 from loom.storage.sql.dialects import SqlDialect, Statement
-from loom.storage.sql.schema import events, inbox, logs, tasks, workflows
+from loom.storage.sql.schema import answers, events, inbox, logs, tags, tasks, workflows
 from loom.storage.sql.statements.base import StatementSet, micros, text
 
 _run: Final = workflows.c
 
-RUN_RECORD: Final = list(workflows.columns)[:15]
+RUN_RECORD: Final = [_run[field.name] for field in fields(RunRecord)]
 """The columns of a ``RunRecord``, in its order."""
 
 RUN_STATE: Final = list(workflows.columns)
@@ -138,5 +140,5 @@ class RunStatements(StatementSet):
     @cached_property
     def deletes(self) -> tuple[Statement, ...]:
         """Everything that belongs to runs, and the runs themselves."""
-        tables = (events, tasks, inbox, logs, workflows)
+        tables = (events, tasks, inbox, logs, answers, tags, workflows)
         return tuple(self._compile(delete(t).where(self._any_key(t))) for t in tables)

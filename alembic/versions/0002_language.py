@@ -1,0 +1,58 @@
+"""What the whole workflow language needs: chains, delays, heartbeats, answers, tags."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("workflows", sa.Column("chain_key", sa.BigInteger()))
+    op.add_column("workflows", sa.Column("start_at", sa.BigInteger()))
+    op.add_column("workflows", sa.Column("memo", sa.LargeBinary()))
+    op.add_column("tasks", sa.Column("details", sa.LargeBinary()))
+    op.add_column("tasks", sa.Column("start_by", sa.BigInteger()))
+    _create_answers()
+    _create_tags()
+
+
+def downgrade() -> None:
+    op.drop_table("tags")
+    op.drop_table("answers")
+    op.drop_column("tasks", "start_by")
+    op.drop_column("tasks", "details")
+    op.drop_column("workflows", "memo")
+    op.drop_column("workflows", "start_at")
+    op.drop_column("workflows", "chain_key")
+
+
+def _create_answers() -> None:
+    op.create_table(
+        "answers",
+        sa.Column("run_key", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", sa.Text(), nullable=False),
+        sa.Column("answered_at", sa.BigInteger(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("schema_version", sa.Integer(), nullable=False),
+        sa.Column("attributes", sa.LargeBinary(), nullable=False),
+        sa.Column("payload", sa.LargeBinary()),
+        sa.PrimaryKeyConstraint("run_key", "message_id", name="pk_answers"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_tags() -> None:
+    op.create_table(
+        "tags",
+        sa.Column("run_key", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run_key", "name", name="pk_tags"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_tags_value", "tags", ["name", "value", "run_key"])
