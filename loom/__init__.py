@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from loom.errors import WorkflowExecutionError as WorkflowExecutionError
     from loom.errors import WorkflowFailedError as WorkflowFailedError
     from loom.errors import WorkflowNotFoundError as WorkflowNotFoundError
+    from loom.errors import WorkflowNotServedError as WorkflowNotServedError
     from loom.errors import WorkflowTerminatedError as WorkflowTerminatedError
     from loom.handle import HistoryEvent as HistoryEvent
     from loom.handle import LogLine as LogLine
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from loom.history.records import EventRecord as EventRecord
     from loom.history.status import RunStatus as RunStatus
     from loom.retry import RetryPolicy as RetryPolicy
+    from loom.runner.replayer import Replayer as Replayer
+    from loom.runner.replayer import ReplayOutcome as ReplayOutcome
+    from loom.runner.replayer import ReplayResult as ReplayResult
     from loom.settings import Settings as Settings
     from loom.worker import Worker as Worker
 
@@ -82,6 +86,7 @@ _HOMES = {
         "WorkflowExecutionError",
         "WorkflowFailedError",
         "WorkflowNotFoundError",
+        "WorkflowNotServedError",
         "WorkflowTerminatedError",
     ),
     "loom.handle": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowHandle", "WorkflowInfo"),
@@ -90,6 +95,7 @@ _HOMES = {
     "loom.history.records": ("EventRecord",),
     "loom.history.status": ("RunStatus",),
     "loom.retry": ("RetryPolicy",),
+    "loom.runner.replayer": ("ReplayOutcome", "ReplayResult", "Replayer"),
     "loom.settings": ("Settings",),
     "loom.worker": ("Worker",),
 }

@@ -12,6 +12,7 @@ LoomError
 ├── HistoryError                  a stored event cannot be read by this version of Loom
 │   └── HistoryFormatError        what should be an exported history is none
 ├── WorkflowNotFoundError         no run has that id
+├── WorkflowNotServedError        the code of a run's workflow, in its version, is not here
 ├── WorkflowAlreadyStartedError   an open run already has that id
 ├── WorkflowClosedError           the run has ended, so it takes no more messages
 ├── WorkflowExecutionError        the awaited run did not complete
@@ -83,6 +84,10 @@ class HistoryFormatError(HistoryError):
 
 class WorkflowNotFoundError(LoomError):
     """No run has that id."""
+
+
+class WorkflowNotServedError(LoomError):
+    """The code of a run's workflow, in the run's version, is not here."""
 
 
 class WorkflowAlreadyStartedError(LoomError):
@@ -169,7 +174,30 @@ class ActivityLostError(ActivityFailedError):
 
 
 class NonDeterministicWorkflowError(LoomError):
-    """The workflow's code no longer asks for what its history recorded."""
+    """The workflow's code no longer asks for what its history recorded.
+
+    Attributes:
+        event: the sequence of the recorded event that the code does not ask for; ``None`` where
+            history holds no more, or where an answer comes that was not asked for.
+        history: what history holds there, ``code``: what the code asks for; ``None`` is nothing
+            more.
+        place: the file, line and function of the workflow that asks, when it is known.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        event: int | None = None,
+        history: str | None = None,
+        code: str | None = None,
+        place: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.event = event
+        self.history = history
+        self.code = code
+        self.place = place
 
 
 class StopReplay(BaseException):

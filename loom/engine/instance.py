@@ -32,7 +32,7 @@ from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
-from loom.errors import CodecError, PayloadError, StopReplay
+from loom.errors import PayloadError, StopReplay
 from loom.history.events import (
     FINAL_STATUS,
     ActivityCompleted,
@@ -92,24 +92,32 @@ class WorkflowInstance(Runtime):
 
     # --- what the runner asks ---
 
-    def replay_until_block(self, history: Iterable[tuple[int, Stamped]]) -> None:
+    def replay_until_block(
+        self,
+        history: Iterable[tuple[int, Stamped]],
+        *,
+        on_arrival: Callable[[int, Stamped], None] | None = None,
+    ) -> None:
         """Bring a fresh instance to where its history ends.
 
         Args:
             history: all of the run's events in order, each with its sequence.
+            on_arrival: told of each arrival, and its sequence, before it is delivered.
 
         Raises:
             NonDeterministicWorkflowError: the code does not ask for what was recorded.
         """
-        arrivals: list[Stamped] = []
+        arrivals: list[tuple[int, Stamped]] = []
         commands: list[tuple[int, CommandEvent]] = []
         for sequence, stamped in history:
             if isinstance(stamped.event, CommandEvent):
                 commands.append((sequence, stamped.event))
             else:
-                arrivals.append(stamped)
+                arrivals.append((sequence, stamped))
         with self._unwound_on_error(), self._recorder.replaying(commands):
-            for arrival in arrivals:
+            for sequence, arrival in arrivals:
+                if on_arrival is not None:
+                    on_arrival(sequence, arrival)
                 self._take(arrival)
 
     def activate(self, arrivals: Sequence[Stamped]) -> Decision:
@@ -162,7 +170,9 @@ class WorkflowInstance(Runtime):
 
     def _take(self, arrival: Stamped) -> None:
         self._loop.now = max(self._loop.now, arrival.at)
-        _DELIVER[type(arrival.event)](self, arrival.event)
+        # It stops here when the input cannot be read for want of a codec.
+        with suppress(StopReplay):
+            _DELIVER[type(arrival.event)](self, arrival.event)
         self._loop.run_until_quiescent()
         self._recorder.raise_if_halted()
         if self.is_open and self._main is not None and self._main.done():
@@ -184,8 +194,6 @@ class WorkflowInstance(Runtime):
         workflow = self._workflow
         try:
             given = self._recorder.decode(event.payload, workflow.input_type)
-        except CodecError:
-            raise
         except PayloadError as error:
             # Started by name, from where the type was not known.
             raise PayloadError(

@@ -20,6 +20,9 @@ from typing import Final
 from loom.engine.loop import DeterministicLoop
 from loom.errors import NonDeterministicWorkflowError
 from loom.history.events import CommandEvent, Event
+from loom.history.failures import storable
+
+_MAX_FAILURE: Final = 500
 
 # Frames below these are not the workflow's.
 _TURN: Final = frozenset({DeterministicLoop.run_until_quiescent.__code__})
@@ -64,34 +67,45 @@ class Matcher:
         in_code: bool,
     ) -> NonDeterministicWorkflowError:
         where = f"event {recorded[0]}" if recorded else "the end of its history"
+        history = _describe(recorded[1]) if recorded else None
+        code = _describe(asked) if asked else None
         lines = [
             "The code no longer asks for what the history recorded, at command "
             f"{self._position + 1} ({where}):",
-            f"  history: {_describe(recorded[1]) if recorded else 'nothing more'}",
-            f"  code:    {_describe(asked) if asked else 'nothing more'}",
+            f"  history: {history or 'nothing more'}",
+            f"  code:    {code or 'nothing more'}",
         ]
         place = _place_in_user_code() if in_code else None
         if place:
             lines.append(f"  at {place}")
-        return NonDeterministicWorkflowError("\n".join(lines))
+        return NonDeterministicWorkflowError(
+            "\n".join(lines),
+            event=recorded[0] if recorded else None,
+            history=history,
+            code=code,
+            place=place,
+        )
 
 
 def unasked(answer: Event) -> NonDeterministicWorkflowError:
     """The history answers something that the code has not asked for."""
+    history, code = _describe(answer), "has not asked for that when the answer arrives"
     return NonDeterministicWorkflowError(
         "The code no longer asks for what the history recorded:\n"
-        f"  history: {_describe(answer)}\n"
-        "  code:    has not asked for that when the answer arrives"
+        f"  history: {history}\n"
+        f"  code:    {code}",
+        history=history,
+        code=code,
     )
 
 
 def _describe(event: Event) -> str:
-    fields = (
-        f"{field.name}={getattr(event, field.name)!r}"
-        for field in dataclasses.fields(event)
-        if field.name not in ("payload", "failure")
-    )
-    return " ".join([event.type, *fields])
+    values = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    values.pop("payload", None)
+    failure = values.pop("failure", None)
+    if failure is not None:
+        values["failure"] = storable(f"{failure.type}: {failure.message}", _MAX_FAILURE)
+    return " ".join([event.type, *(f"{name}={value!r}" for name, value in values.items())])
 
 
 def _place_in_user_code() -> str | None:

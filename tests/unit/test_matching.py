@@ -12,8 +12,8 @@ import pytest
 
 from loom.authoring.activity import activity
 from loom.errors import NonDeterministicWorkflowError
-from loom.history.events import ActivityCompleted, Stamped, TimerFired
-from tests.engine_harness import EPOCH, SimulatedRun, replayed
+from loom.history.events import ActivityCompleted, ArrivalEvent, Stamped, TimerFired
+from tests.engine_harness import EPOCH, SimulatedRun, new_instance, replayed
 from tests.unit.workflows import Ctx, add, clean, fetch, workflow_of
 
 type Code = Callable[[Ctx], Awaitable[Any]]
@@ -177,10 +177,40 @@ def test_another_end_is_found() -> None:
 
     async def new(ctx: Ctx) -> None:
         await ctx.activity(add, 1)
-        raise ValueError
+        raise ValueError("no\nmilk")
 
     lines = difference(recorded(old), new)
-    assert lines[1:] == ["  history: WORKFLOW_COMPLETED", "  code:    WORKFLOW_FAILED"]
+    assert lines[1:] == [
+        "  history: WORKFLOW_COMPLETED",
+        "  code:    WORKFLOW_FAILED failure='ValueError: no\\nmilk'",
+    ]
+
+
+def test_a_difference_can_be_read_by_programs() -> None:
+    async def code(ctx: Ctx) -> None:
+        await ctx.activity(add, 1)
+        await ctx.sleep(5)
+
+    with pytest.raises(NonDeterministicWorkflowError) as caught:
+        replayed(workflow_of(code), recorded().history)
+    error = caught.value
+    assert error.event == 4
+    assert error.history == "ACTIVITY_SCHEDULED activity_id=2 name='clean' queue='default'"
+    assert error.code == f"TIMER_STARTED timer_id=2 fire_at={EPOCH + 5_000_000}"
+    assert __file__ in (error.place or "")
+
+
+def test_each_arrival_is_told_before_it_is_delivered() -> None:
+    run = recorded()
+    told = []
+    instance = new_instance(run.workflow)
+    instance.replay_until_block(
+        enumerate(run.history, start=1),
+        on_arrival=lambda sequence, arrival: told.append((sequence, arrival, instance.now)),
+    )
+    arrivals = [s for s in enumerate(run.history, start=1) if isinstance(s[1].event, ArrivalEvent)]
+    assert [(sequence, arrival) for sequence, arrival, _ in told] == arrivals
+    assert [now for *_, now in told] == [0, *(arrival.at for _, arrival in arrivals[:-1])]
 
 
 # --- what may change ---
