@@ -27,6 +27,7 @@ from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId, new_id
 from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
 from loom.runner.group_writer import GroupWriter
+from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
 from loom.runner.starts import StartRequest, StartWriter, start_for_anybody
 from loom.settings import Settings
@@ -48,6 +49,8 @@ class Loom:
         codecs: applied to every payload before it is stored, for example to encrypt it. Workers
             and clients that share runs must share them.
     """
+
+    _lease_keeper: type[LeaseKeeper] = LeaseKeeper
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class Loom:
             queue=check_id("queue", queue),
             on_started=self._workers.append,
             on_stopped=self._workers.remove,
+            lease_keeper=self._lease_keeper,
         )
 
     @overload
@@ -296,8 +300,8 @@ class Loom:
     # --- opening ---
 
     async def _open(self) -> _Opened:
-        store = await open_store(self.dsn)
-        clock = SystemClock()
+        store = await self._open_store()
+        clock = self._make_clock()
         await clock.synchronise(store.repository)
         client = Client(
             store=store,
@@ -307,6 +311,12 @@ class Loom:
             is_worked_on_here=self._is_worked_on_here,
         )
         return _Opened(store, clock, client, GroupWriter(store.repository.start_runs))
+
+    async def _open_store(self) -> Store:
+        return await open_store(self.dsn)
+
+    def _make_clock(self) -> Clock:
+        return SystemClock()
 
     def _open_parts(self) -> _Opened:
         if self._opened is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from loom.authoring.names import name_problem
@@ -132,7 +132,7 @@ class Client(RunAccess):
     async def result(
         self, workflow_id: WorkflowId, run_id: RunId | None, declared: Any, timeout: float | None
     ) -> Any:
-        async with asyncio.timeout(timeout):
+        async with self._clock.timeout(timeout):
             run_id, final = await self._final_event(workflow_id, run_id)
         return self._result_of(final, declared, workflow_id, run_id)
 
@@ -141,14 +141,20 @@ class Client(RunAccess):
     ) -> tuple[RunId, Event]:
         if run_id is None:
             run_id = (await self._find(workflow_id, None)).run_id
-        told = asyncio.Event()
-        with self._closings.expect(run_id) as closing:
+        with self._closings.expect(run_id) as closing, self._told_of_end(run_id) as told:
             closing.add_done_callback(lambda _: told.set())
-            unsubscribe = self._notifier.subscribe(run_topic(run_id), lambda _: told.set())
-            try:
-                return run_id, await self._wait_for_end(workflow_id, run_id, closing, told)
-            finally:
-                unsubscribe()
+            return run_id, await self._wait_for_end(workflow_id, run_id, closing, told)
+
+    @contextmanager
+    def _told_of_end(self, run_id: RunId) -> Iterator[asyncio.Event]:
+        """An event that is set when somebody says that the run has closed."""
+        told = asyncio.Event()
+        unsubscribe = self._notifier.subscribe(run_topic(run_id), lambda _: told.set())
+        try:
+            with self._clock.watching(run_id):
+                yield told
+        finally:
+            unsubscribe()
 
     async def _wait_for_end(
         self,
@@ -164,12 +170,12 @@ class Client(RunAccess):
             told.clear()
             if self._is_worked_on_here(run_id):
                 # Its end will be announced here: no need to ask the store.
-                await _wait(told, longest)
+                await self._clock.wait(told, longest)
                 continue
             run = await self._find(workflow_id, run_id)
             if not run.status.is_open:
                 return await self._last_event(run)
-            await _wait(told, wait)
+            await self._clock.wait(told, wait)
             wait = min(wait * 2, longest)
         return closing.result()
 
@@ -211,13 +217,14 @@ class Client(RunAccess):
         await self._send(workflow_id, run_id, request, None)
         run = await self._find(workflow_id, run_id)
         wait = _FIRST_POLL
-        while run.status.is_open:
-            # Whoever works on the run ends it. A run that nobody works on, perhaps because nobody
-            # can, is ended from here.
-            if not await self._terminate_unowned(run):
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, _LONGEST_POLL)
-            run = await self._find(workflow_id, run.run_id)
+        with self._told_of_end(run.run_id) as told:
+            while run.status.is_open:
+                # Whoever works on the run ends it. A run that nobody works on, perhaps because
+                # nobody can, is ended from here.
+                if not await self._terminate_unowned(run):
+                    await self._clock.wait(told, wait)
+                    wait = min(wait * 2, _LONGEST_POLL)
+                run = await self._find(workflow_id, run.run_id)
 
     async def _terminate_unowned(self, run: RunRecord) -> bool:
         """Claim a run and end it, if nobody holds it."""
@@ -298,11 +305,3 @@ def _check_reason(reason: object) -> str:
 def _not_found(workflow_id: WorkflowId, run_id: RunId | None) -> str:
     run = f" and run id {run_id!r}" if run_id else ""
     return f"There is no run with the workflow id {workflow_id!r}{run}."
-
-
-async def _wait(told: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await told.wait()
-    except TimeoutError:
-        return

@@ -55,6 +55,7 @@ class Worker:
         queue: str,
         on_started: Callable[[Worker], None],
         on_stopped: Callable[[Worker], None],
+        lease_keeper: type[LeaseKeeper] = LeaseKeeper,
     ) -> None:
         self.id = new_id()
         self.queue = queue
@@ -84,7 +85,7 @@ class Worker:
         turns = Turns(context, self._activities)
         self._workflows = WorkflowTasks(context, self._owned, self._activities, turns)
         self.starter = LocalStarter(context, self._owned, self._workflows, turns)
-        self._leases = LeaseKeeper(
+        self._leases = lease_keeper(
             held=context.held,
             owner=self.id,
             clock=clock,
@@ -170,13 +171,21 @@ class Worker:
                 await self._hand_back(grace)
         except TimeoutError:
             _log.warning("the database does not answer: what was held here runs out by itself")
-            self.starter.abandon()
-            self._workflows.abandon()
-            self._activities.abandon()
+            self.abandon()
         finally:
             await self._leases.stop()
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
+
+    def abandon(self) -> None:
+        """Work no more and leave everything as it is, as a process that dies: what is held runs out
+        by itself."""
+        self._stop_asked.set()
+        self._workflow_loop.stop()
+        self._activity_loop.stop()
+        self.starter.abandon()
+        self._workflows.abandon()
+        self._activities.abandon()
 
     async def _hand_back(self, grace: float) -> None:
         await asyncio.gather(*self._loop_tasks)

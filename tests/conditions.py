@@ -27,7 +27,4 @@ async def _value(answer: bool | Awaitable[bool]) -> bool:
 
 def cut_off(worker: loom.Worker) -> None:
     """Let a worker end like one that was killed: it tells nobody, and its leases run out."""
-    worker._workflow_loop.stop()
-    worker._activity_loop.stop()
-    worker._workflows.abandon()
-    worker._activities.abandon()
+    worker.abandon()

@@ -137,8 +137,11 @@ class ActivityTasks:
 
     async def _run(self, attempt: Attempt) -> None:
         definition = self._worker.registry.activities[attempt.name]
-        outcome = await run_attempt(attempt, definition, self._worker.converter, self._threads)
-        await self._report(attempt, outcome)
+        with self._clock.at_work():
+            outcome = await run_attempt(
+                attempt, definition, self._worker.converter, self._threads, self._clock
+            )
+            await self._report(attempt, outcome)
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         if attempt.given_up:
@@ -175,6 +178,12 @@ class ActivityTasks:
 
         Repeating it is safe: the task's token lets it happen once.
         """
+        with self._clock.at_work():
+            await self._complete(attempt, outcome)
+        self.drop(attempt)
+        self.on_gone(attempt)
+
+    async def _complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         wait = _FIRST_BACKOFF
         while not attempt.given_up:
             completion = self._completion(attempt, outcome)
@@ -193,8 +202,6 @@ class ActivityTasks:
                 if written is WriteOutcome.WRITTEN:
                     self._completed(completion)
                 break
-        self.drop(attempt)
-        self.on_gone(attempt)
 
     def complete_later(self, attempt: Attempt, outcome: Event) -> None:
         """End an attempt through the store, without waiting for it."""

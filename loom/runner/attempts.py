@@ -16,6 +16,7 @@ from loom.history.events import ActivityCompleted, ActivityFailed
 from loom.history.failures import Failure, FailureKind, failure_from
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.runner.clock import Clock
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +58,7 @@ async def run_attempt(
     definition: ActivityDefinition,
     converter: PayloadConverter,
     threads: Executor,
+    clock: Clock,
 ) -> AttemptOutcome:
     """Run one attempt to its outcome.
 
@@ -67,9 +69,8 @@ async def run_attempt(
     except LoomError as error:
         return ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
     timeout = definition.timeout
-    scope = asyncio.timeout(timeout.total_seconds() if timeout else None)
     try:
-        async with scope:
+        async with clock.timeout(timeout.total_seconds() if timeout else None) as scope:
             result = await _call(attempt, definition, arguments, threads)
     except asyncio.CancelledError as error:
         if attempt.given_up or _being_cancelled():

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import Final, Protocol
 
-from loom.identifiers import Micros
+from loom.identifiers import MICROS_PER_SECOND, Micros, RunId
 from loom.storage.repository import LeaseRepository
 
 
+class Alarm(Protocol):
+    """What is called at some moment, unless it is called off."""
+
+    def cancel(self) -> None: ...
+
+
 class Clock(ABC):
-    """Where all that is not pure takes the time from."""
+    """Where all that is not pure takes the time from, and waits for it to pass.
+
+    Waiting goes through here so that a clock need not be real: one that skips time must know who
+    waits, until when, and whether anything is going on meanwhile.
+    """
 
     @abstractmethod
     def now(self) -> Micros:
@@ -19,6 +32,41 @@ class Clock(ABC):
 
     async def synchronise(self, repository: LeaseRepository) -> None:  # noqa: B027
         """Set the clock by the database's. One that is not real has nothing to set."""
+
+    def call_at(self, moment: Micros, callback: Callable[[], object]) -> Alarm:
+        """Call back on the event loop at that moment, or soon when it has passed."""
+        return asyncio.get_running_loop().call_later(self._seconds_until(moment), callback)
+
+    async def wait(
+        self, event: asyncio.Event, seconds: float, *, until: Micros | None = None
+    ) -> None:
+        """Wait for an event, but for no more than so many seconds, and not beyond that moment.
+
+        The seconds are for having another look at what one is usually told of: by the event
+        loop's clock, since this one may be set back.
+        """
+        if until is not None:
+            seconds = min(seconds, self._seconds_until(until))
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """As ``asyncio.timeout``."""
+        return asyncio.timeout(seconds)
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Held while something goes on that takes its own time, such as a user's function."""
+        return nullcontext()
+
+    def watching(self, run_id: RunId) -> AbstractContextManager[None]:
+        """Held while somebody outside waits for what a run will do."""
+        return nullcontext()
+
+    def _seconds_until(self, moment: Micros) -> float:
+        return max(moment - self.now(), 0) / MICROS_PER_SECOND
 
 
 class SystemClock(Clock):

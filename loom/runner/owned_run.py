@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from loom.history.events import Event, Stamped, WorkflowTerminated
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
+from loom.runner.clock import Alarm
 from loom.runner.transitions import message_event
 from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
 
@@ -50,7 +50,7 @@ class OwnedRun:
     """Why its inbox cannot be read, if it cannot."""
     unstarted: list[TaskLease] = field(default_factory=list)
     """Leases of activities that a turn of unknown outcome would have started."""
-    alarm: asyncio.TimerHandle | None = None
+    alarm: Alarm | None = None
     """Wakes it for its next timer while it waits for an activity here."""
     next_task: WorkflowTask | None = None
     """A newer claim of the same run, to be served when this ownership has ended."""

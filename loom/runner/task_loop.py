@@ -90,7 +90,7 @@ class TaskLoop:
         except Exception:
             _log.exception("%s: could not look for work, trying again", self._name)
         self._wait = max(self._wait, 0.1)
-        return Claimed(found=False)
+        return Claimed(False, self._clock.now() + round(self._wait * MICROS_PER_SECOND))
 
     async def _wait_for_work(self, next_due_at: Micros | None) -> None:
         """Until woken, or until something is due, or until it is time for another look."""
@@ -102,22 +102,15 @@ class TaskLoop:
             self.due_at(max(next_due_at, self._clock.now() + _SHORTEST_WAIT))
         while not self._woken:
             self._changed.clear()
-            wait = look_at - now()
-            if self._alarm is not None:
-                wait = min(wait, (self._alarm - self._clock.now()) / MICROS_PER_SECOND)
-            if wait <= 0:
+            left = look_at - now()
+            if left <= 0 or self._is_due():
                 return
-            await _wait(self._changed, wait)
+            await self._clock.wait(self._changed, left, until=self._alarm)
+
+    def _is_due(self) -> bool:
+        return self._alarm is not None and self._alarm <= self._clock.now()
 
     def _next_wait(self) -> float:
         longest = self._longest_wait()
         seconds, self._wait = min(self._wait, longest), min(self._wait * 2, longest)
         return seconds
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from loom.engine.instance import WorkflowInstance
@@ -217,8 +218,7 @@ class WorkflowTasks:
         """Wake an owned run for its next timer: the store tells nobody while it is leased."""
         instance = owned.instance
         if instance is not None and instance.wake_at is not None:
-            delay = (instance.wake_at - self._clock.now()) / MICROS_PER_SECOND
-            owned.alarm = asyncio.get_running_loop().call_later(delay, self._kick, owned)
+            owned.alarm = self._clock.call_at(instance.wake_at, partial(self._kick, owned))
 
     async def _revive(self, owned: OwnedRun) -> WorkflowInstance:
         kept = self._owned.recall(owned)
