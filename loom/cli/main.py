@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from loom.cli.check import check
 from loom.cli.database import db
 from loom.cli.demo.command import demo
 from loom.cli.exits import EXPLAINED, CommandGroup
@@ -27,7 +28,7 @@ def cli() -> None:
     """The group of all commands."""
 
 
-for command in (db, init, demo, worker, start, list_runs, show, signal, cancel, terminate):
+for command in (db, init, demo, worker, check, start, list_runs, show, signal, cancel, terminate):
     cli.add_command(command)
 
 

@@ -17,7 +17,18 @@ from tests.acceptance.cli.shell import DEADLINE, Shell
 
 def test_help_tells_every_command_and_every_exit_code() -> None:
     output = CliRunner().invoke(cli, ["--help"]).output
-    for word in ["cancel", "db", "demo", "init", "list", "show", "signal", "start", "terminate"]:
+    for word in [
+        "cancel",
+        "check",
+        "db",
+        "demo",
+        "init",
+        "list",
+        "show",
+        "signal",
+        "start",
+        "terminate",
+    ]:
         assert f"\n  {word}" in output
     for code in ["0", "1", "2", "3", "4", "130"]:
         assert f"\n    {code} " in output
