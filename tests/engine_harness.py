@@ -10,6 +10,7 @@ from typing import Any
 from loom.authoring.activity import activity_definition
 from loom.authoring.compiled import compiled_workflow
 from loom.engine.decision import Decision, LoggedLine
+from loom.engine.flags import NEW_RUN_FLAGS
 from loom.engine.instance import WorkflowInstance
 from loom.history.events import (
     ActivityCancelRequested,
@@ -67,6 +68,7 @@ class SimulatedRun:
     workflow: type
     converter: PayloadConverter = field(default_factory=PayloadConverter)
     now: Micros = EPOCH
+    flags: tuple[str, ...] = NEW_RUN_FLAGS
     history: list[Stamped] = field(default_factory=list)
     logs: list[LoggedLine] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
@@ -80,7 +82,7 @@ class SimulatedRun:
     def start(self, input: Any = None) -> SimulatedRun:
         compiled = compiled_workflow(self.workflow)
         payload = self.converter.encode(input, compiled.input_type)
-        self.deliver(WorkflowStarted(compiled.name, compiled.version, payload))
+        self.deliver(WorkflowStarted(compiled.name, compiled.version, payload, self.flags))
         return self
 
     def deliver(self, *events: ArrivalEvent) -> Decision:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -130,8 +129,7 @@ class WorkflowContext[InputT, StateT]:
             PayloadError: the payload does not fit ``type``.
         """
         seconds = None if timeout is None else _duration(timeout) / MICROS_PER_SECOND
-        async with asyncio.timeout(seconds):
-            payload = await self._runtime.receive_signal(name)
+        payload = await self._runtime.receive_signal(name, seconds)
         return self._runtime.decode(payload, type)
 
     def now(self) -> datetime:

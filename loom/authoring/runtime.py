@@ -57,8 +57,11 @@ class Runtime(ABC):
         """Wait on a durable timer."""
 
     @abstractmethod
-    async def receive_signal(self, name: str) -> bytes:
-        """Take the next signal of that name, waiting for one if need be."""
+    async def receive_signal(self, name: str, timeout: float | None) -> bytes:
+        """Take the next signal of that name, waiting for one if need be, for so many seconds.
+
+        Raises ``TimeoutError`` when none comes in time.
+        """
 
     @abstractmethod
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:

@@ -27,6 +27,7 @@ from loom.authoring.context import WorkflowContext
 from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
 from loom.engine.decision import Decision
+from loom.engine.flags import Flag, known_flags
 from loom.engine.loop import DeterministicLoop
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
@@ -89,6 +90,7 @@ class WorkflowInstance(Runtime):
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._flags: frozenset[Flag] = frozenset()
 
     # --- what the runner asks ---
 
@@ -192,6 +194,7 @@ class WorkflowInstance(Runtime):
 
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
+        self._flags = known_flags(event.flags)
         try:
             given = self._recorder.decode(event.payload, workflow.input_type)
         except PayloadError as error:
@@ -244,8 +247,11 @@ class WorkflowInstance(Runtime):
     async def sleep_until(self, moment: Micros) -> None:
         await self._timers.sleep_until(moment)
 
-    async def receive_signal(self, name: str) -> bytes:
-        return await self._signals.get(name)
+    async def receive_signal(self, name: str, timeout: float | None) -> bytes:
+        if Flag.SIGNAL_BEFORE_TIMER in self._flags and name in self._signals:
+            return await self._signals.get(name)
+        async with asyncio.timeout(timeout):
+            return await self._signals.get(name)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         return self._recorder.record(change)

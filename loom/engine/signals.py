@@ -23,6 +23,10 @@ class SignalBox:
         if not self._hand_over(name, payload):
             self._waiting.setdefault(name, deque()).append(payload)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a signal of that name is waiting."""
+        return name in self._waiting
+
     async def get(self, name: str) -> bytes:
         """Take the next signal, waiting for one if need be."""
         waiting = self._waiting.get(name)

@@ -49,9 +49,12 @@ class ArrivalEvent(Event):
 @dataclass(frozen=True, slots=True)
 class WorkflowStarted(ArrivalEvent):
     type: ClassVar[str] = "WORKFLOW_STARTED"
+    schema_version: ClassVar[int] = 2
     name: str
     version: str
     payload: bytes
+    flags: tuple[str, ...] = ()
+    """Behaviours of the engine that the run was started with."""
 
 
 @dataclass(frozen=True, slots=True)

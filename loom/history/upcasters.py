@@ -12,4 +12,12 @@ from typing import Any, Final
 
 type Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {}
+
+def _unchanged(attributes: dict[str, Any]) -> dict[str, Any]:
+    """For a version that only added attributes, which have defaults."""
+    return attributes
+
+
+UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {
+    ("WORKFLOW_STARTED", 1): _unchanged,
+}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
+from loom.engine.flags import NEW_RUN_FLAGS
 from loom.errors import LoomError
 from loom.history.events import Stamped, WorkflowStarted
 from loom.history.status import RunStatus
@@ -39,7 +40,7 @@ class StartRequest:
 
     @property
     def event(self) -> WorkflowStarted:
-        return WorkflowStarted(self.name, self.version, self.payload)
+        return WorkflowStarted(self.name, self.version, self.payload, NEW_RUN_FLAGS)
 
     def new_run(self, effects: Effects, owner: WorkerId | None) -> NewRun:
         return NewRun(

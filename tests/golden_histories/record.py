@@ -70,6 +70,11 @@ def signals_in_time(run: SimulatedRun) -> None:
     run.signal("early", "now")
 
 
+def signals_before_timers(run: SimulatedRun) -> None:
+    """As the first of these, by an engine that looks for a signal before it starts a timer."""
+    signals(run)
+
+
 def released(run: SimulatedRun) -> None:
     run.start()
     run.complete("release")
@@ -130,6 +135,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "timers": (w.Timers, timers),
     "signals": (w.Signals, signals),
     "signals-in-time": (w.Signals, signals_in_time),
+    "signals-before-timers": (w.Signals, signals_before_timers),
     "state-model": (w.ModelState, released),
     "state-dataclass": (w.DataclassState, dataclass_state),
     "state-free": (w.FreeState, released),

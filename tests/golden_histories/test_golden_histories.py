@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_same_arrivals_lead_to_the_same_commands_to_the_last_byte(path: Path
     arrivals = [stamped for stamped in history if isinstance(stamped.event, ArrivalEvent)]
     again = [stamped for arrival in arrivals for stamped in instance.activate([arrival]).events]
     instance.unwind()
-    assert files.text(again) == path.read_text()
+    assert files.text(again) == files.text(history)
 
 
 def test_every_recipe_was_recorded() -> None:
@@ -53,4 +54,9 @@ def test_every_type_of_event_is_in_some_history() -> None:
 
 def test_a_file_is_read_as_it_was_written() -> None:
     for path in PATHS:
-        assert files.text(files.read(path)) == path.read_text()
+        recorded = json.loads(path.read_text())
+        again = json.loads(files.text(files.read(path)))
+        for row, written in zip(recorded, again, strict=True):
+            # What has grown since has the same attributes: the new ones are at their defaults.
+            assert row.pop("schema_version") <= written.pop("schema_version")
+            assert written == row

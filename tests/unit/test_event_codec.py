@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
     "fire_at": 1_700_000_000_000_000,
     "key": "paid",
     "removed": ("a", "b"),
+    "flags": ("one", "two"),
 }
 
 
