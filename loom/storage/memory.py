@@ -77,7 +77,7 @@ class MemoryRepository(Repository):
             left = [run for run in runs if is_meant(run, claim) and run not in claimed]
             for run in claimed:
                 run.lease(claim.owner, claim.lease_expires_at)
-            tasks = [WorkflowTask(run.record, run.token, tuple(run.inbox)) for run in claimed]
+            tasks = [WorkflowTask(run.shown, run.token, tuple(run.inbox)) for run in claimed]
             return WorkflowTasks(tasks, earliest(due_for(run, claim) for run in left))
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
@@ -192,10 +192,10 @@ class MemoryRepository(Repository):
 
     def _start(self, new: NewRun) -> StartOutcome:
         if same := self._find(new.workflow_id, new.run_id):
-            return StartOutcome(same.record, created=True)
+            return StartOutcome(same.shown, created=True)
         newest = self._find(new.workflow_id, None)
         if newest is not None and newest.is_open:
-            return StartOutcome(newest.record, created=False)
+            return StartOutcome(newest.shown, created=False)
         run = born(new, self._last_key + 1)
         run.refuse_malformed(new.effects)
         run.apply(new.effects, new.owner or "")
@@ -203,7 +203,7 @@ class MemoryRepository(Repository):
         self._last_key += 1
         self._runs[self._last_key] = run
         self._send_all(new.effects.messages, new.effects.recorded_at)
-        return StartOutcome(run.record, created=True)
+        return StartOutcome(run.shown, created=True)
 
     async def send_messages(
         self, messages: Sequence[Message], now: Micros
@@ -230,11 +230,11 @@ class MemoryRepository(Repository):
     ) -> RunRecord | None:
         async with self._transaction():
             run = self._find(workflow_id, run_id)
-            return None if run is None else run.record
+            return None if run is None else run.shown
 
     async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
         async with self._transaction():
-            records = (run.record for run in reversed(self._runs.values()))
+            records = (run.shown for run in reversed(self._runs.values()))
             return [record for record in records if matches(record, where)][: where.limit]
 
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:

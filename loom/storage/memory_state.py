@@ -83,6 +83,13 @@ class StoredRun:
     def is_open(self) -> bool:
         return self.record.status.is_open
 
+    @property
+    def shown(self) -> RunRecord:
+        """The run as the port shows it."""
+        record = self.record
+        is_free = record.lease_owner is None
+        return replace(record, due_at=self.due_at if is_free else record.lease_expires_at)
+
     # Messages
 
     def has_taken(self, message_id: MessageId) -> bool:
@@ -232,6 +239,7 @@ def matches(record: RunRecord, where: RunFilter) -> bool:
     """Whether a list of runs shows it."""
     return (
         where.status in (None, record.status)
+        and where.is_open in (None, record.status.is_open)
         and where.name in (None, record.name)
         and where.workflow_id in (None, record.workflow_id)
         and (where.before is None or record.run_key < where.before)

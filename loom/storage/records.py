@@ -52,6 +52,9 @@ class RunRecord:
     blocked_reason: str | None = None
     lease_owner: WorkerId | None = None
     lease_expires_at: Micros | None = None
+    due_at: Micros | None = None
+    """When any worker may take it: a leased run when its lease ends, another as soon as something
+    is wanted of it; ``None`` when nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class RunFilter:
     """
 
     status: RunStatus | None = None
+    is_open: bool | None = None
     name: str | None = None
     workflow_id: WorkflowId | None = None
     limit: int = 100

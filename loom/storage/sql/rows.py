@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from loom.errors import StoreError
@@ -67,6 +67,7 @@ class RunState:
             blocked_reason=self.blocked_reason,
             lease_owner=self.lease_owner,
             lease_expires_at=self.lease_expires_at,
+            due_at=_due_to_anybody(self.due_at, self.lease_owner, self.lease_expires_at),
         )
 
     # --- one turn --------------------------------------------------------------------------------
@@ -208,7 +209,16 @@ class TaskState:
 
 
 def run_record(row: Row) -> RunRecord:
-    return RunRecord(*_with_status(row))
+    record = RunRecord(*_with_status(row))
+    due_at = _due_to_anybody(record.due_at, record.lease_owner, record.lease_expires_at)
+    return record if due_at == record.due_at else replace(record, due_at=due_at)
+
+
+def _due_to_anybody(
+    due_at: Micros | None, owner: WorkerId | None, lease_expires_at: Micros | None
+) -> Micros | None:
+    # What is due to the holder of a lease alone, as messages are, is nobody else's until its end.
+    return due_at if owner is None else lease_expires_at
 
 
 def _with_status(row: Row) -> list[Any]:

@@ -131,7 +131,8 @@ def list_runs(s: Statements, where: RunFilter) -> Transaction[list[RunRecord]]:
         "before": where.before,
     }
     filters = {name: value for name, value in wanted.items() if value is not None}
-    rows = yield Query(s.runs.list(tuple(filters)), {**filters, "limit": where.limit})
+    statement = s.runs.list(tuple(filters), where.is_open)
+    rows = yield Query(statement, {**filters, "limit": where.limit})
     return [run_record(row) for row in rows]
 
 

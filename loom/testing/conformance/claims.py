@@ -52,7 +52,8 @@ class ClaimsConformance(Conformance):
     async def test_a_claim_leases_what_it_takes(self, scene: Scene) -> None:
         run = await scene.start()
         [task] = await scene.claim(ALICE)
-        leased = replace(run, lease_owner=ALICE, lease_expires_at=NOW + LEASE)
+        until = NOW + LEASE
+        leased = replace(run, lease_owner=ALICE, lease_expires_at=until, due_at=until)
         assert task.run == leased == await scene.look(run)
         assert task.token > 0
 

@@ -51,6 +51,7 @@ class RunsConformance(Conformance):
             created_at=NOW,
             updated_at=NOW,
             wake_at=NOW + SECOND,
+            due_at=NOW + SECOND,
         )
         assert await scene.repository.find_run(new.workflow_id, new.run_id) == outcome.run
         assert list(await scene.repository.read_history(outcome.run.run_key)) == [event(1)]
@@ -199,6 +200,8 @@ class RunsConformance(Conformance):
         list_runs = scene.repository.list_runs
         assert list(await list_runs(RunFilter(name=name, status=COMPLETED))) == [one]
         assert list(await list_runs(RunFilter(name=name, status=RUNNING))) == [two]
+        assert list(await list_runs(RunFilter(name=name, is_open=True))) == [two]
+        assert list(await list_runs(RunFilter(name=name, is_open=False))) == [one]
         assert list(await list_runs(RunFilter(workflow_id=one.workflow_id))) == [one]
         assert list(await list_runs(RunFilter(name=name, workflow_id=new_id()))) == []
 
@@ -218,6 +221,21 @@ class RunsConformance(Conformance):
         read, key = scene.repository.read_logs, task.run.run_key
         assert list(await read(key)) == lines
         assert list(await read(key, after=2, limit=2)) == lines[2:4]
+
+    # When a run is due to anybody
+
+    async def test_a_run_tells_when_any_worker_may_take_it(self, scene: Scene) -> None:
+        waiting = await scene.start_waiting()
+        assert waiting.due_at is None
+        await scene.send(message(waiting, "one"), now=NOW + SECOND)
+        assert (await scene.look(waiting)).due_at == NOW + SECOND
+        task = await scene.claim_run(waiting, BOB, NOW + SECOND)
+        assert task.run.due_at == NOW + SECOND + LEASE
+        # Its holder is given this one, and nobody else before the lease ends.
+        await scene.send(message(waiting, "two"), now=NOW + 2 * SECOND)
+        assert (await scene.look(waiting)).due_at == NOW + SECOND + LEASE
+        await scene.write(closing(task))
+        assert (await scene.look(waiting)).due_at is None
 
     # Deleting
 

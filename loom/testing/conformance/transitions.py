@@ -47,6 +47,7 @@ class TransitionsConformance(Conformance):
             wake_at=9 * NOW,
             lease_owner=None,
             lease_expires_at=None,
+            due_at=9 * NOW,
         )
 
     async def test_a_turn_may_keep_the_run(self, scene: Scene) -> None:

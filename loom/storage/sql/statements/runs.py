@@ -27,7 +27,7 @@ class RunStatements(StatementSet):
 
     def __init__(self, dialect: SqlDialect) -> None:
         super().__init__(dialect)
-        self._lists: dict[tuple[str, ...], Statement] = {}
+        self._lists: dict[tuple[tuple[str, ...], bool | None], Statement] = {}
 
     @cached_property
     def lock(self) -> Statement:
@@ -71,17 +71,20 @@ class RunStatements(StatementSet):
         same = and_(_run.run_id == text("run_id"), _run.workflow_id == text("workflow_id"))
         return self._compile(select(*RUN_RECORD).where(same))
 
-    def list(self, filters: tuple[str, ...]) -> Statement:
+    def list(self, filters: tuple[str, ...], is_open: bool | None = None) -> Statement:
         """Newest first. ``filters`` names columns, and ``before`` the last key already seen."""
-        if filters not in self._lists:
-            self._lists[filters] = self._compile_list(filters)
-        return self._lists[filters]
+        if (filters, is_open) not in self._lists:
+            self._lists[filters, is_open] = self._compile_list(filters, is_open)
+        return self._lists[filters, is_open]
 
-    def _compile_list(self, filters: tuple[str, ...]) -> Statement:
+    def _compile_list(self, filters: tuple[str, ...], is_open: bool | None) -> Statement:
         conditions = [
             _run.run_key < micros(name) if name == "before" else _run[name] == text(name)
             for name in filters
         ]
+        if is_open is not None:
+            is_null = _run.closed_at.is_(None)
+            conditions.append(is_null if is_open else ~is_null)
         query = select(*RUN_RECORD).where(*conditions).order_by(_run.run_key.desc())
         return self._compile(query.limit(micros("limit")))
 
