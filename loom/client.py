@@ -90,10 +90,11 @@ class Client(RunAccess):
     async def info(self, workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowInfo:
         run = await self._find(workflow_id, run_id)
         tasks = await self._repository.list_tasks(run.run_key) if run.status.is_open else ()
-        return workflow_info(run, tasks)
+        return workflow_info(run, tasks, self._clock.now())
 
     async def list_runs(self, where: RunFilter) -> list[WorkflowInfo]:
-        return [workflow_info(run, ()) for run in await self._repository.list_runs(where)]
+        runs, now = await self._repository.list_runs(where), self._clock.now()
+        return [workflow_info(run, (), now) for run in runs]
 
     async def run_key(self, workflow_id: WorkflowId, run_id: RunId) -> RunKey:
         return (await self._find(workflow_id, run_id)).run_key

@@ -24,6 +24,9 @@ class PendingActivity:
     available_at: datetime
     worker: WorkerId | None
     last_failure: str | None
+    waiting_for_worker_since: datetime | None = None
+    """Since when a worker that has the activity, on its queue, should have taken it and none has;
+    ``None`` when it is not due, or somebody is working on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class WorkflowInfo:
     """Who is working on it now."""
     activities: list[PendingActivity]
     """What it is waiting for; filled by ``WorkflowHandle.info()`` alone."""
+    waiting_for_worker_since: datetime | None = None
+    """Since when a worker that has this workflow in this version, on this queue, should have taken
+    the run and none has; ``None`` when nothing is due, or somebody is working on it. Workers are
+    not known to the database: this is how a run that none of them serves shows up."""
 
 
 @dataclass(frozen=True, slots=True)

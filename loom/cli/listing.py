@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import click
 
 import loom
 from loom.cli.application import opened, without_password
+from loom.cli.obstacles import is_overdue
 from loom.cli.options import dsn_option, json_option
-from loom.cli.output import ago, as_dict, print_json, print_table
+from loom.cli.output import ago, as_dict, duration, print_json, print_table
 from loom.history.status import RunStatus
 
 
@@ -48,18 +50,29 @@ def list_runs(
 
 def _print(runs: list[loom.WorkflowInfo]) -> None:
     headings = ["id", "workflow", "version", "status", "started", "updated", "events"]
-    print_table(
-        headings,
-        (
-            (
-                run.workflow_id,
-                run.name,
-                run.version,
-                run.status,
-                run.created_at,
-                ago(run.updated_at),
-                run.history_length,
-            )
-            for run in runs
-        ),
-    )
+    # Mostly all is well, and the column would only take room.
+    with_waits = any(is_overdue(run.waiting_for_worker_since) for run in runs)
+    rows = [
+        [
+            run.workflow_id,
+            run.name,
+            run.version,
+            run.status,
+            run.created_at,
+            ago(run.updated_at),
+            run.history_length,
+        ]
+        for run in runs
+    ]
+    if with_waits:
+        headings.append("no worker for")
+        for row, run in zip(rows, runs, strict=True):
+            row.append(_unserved_for(run))
+    print_table(headings, rows)
+    if with_waits:
+        click.echo("`loom show ID` tells which worker a run needs.", err=True)
+
+
+def _unserved_for(run: loom.WorkflowInfo) -> str | None:
+    since = run.waiting_for_worker_since
+    return duration(datetime.now(UTC) - since) if since and is_overdue(since) else None

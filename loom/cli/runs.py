@@ -65,7 +65,7 @@ async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
         except TimeoutError:
             known = obstacle(await handle.info())
             if known not in (None, told):
-                click.echo(f"Still waiting: {harmless(known)}", err=True)
+                click.echo(f"Still waiting: {harmless(str(known))}", err=True)
             told = known
 
 

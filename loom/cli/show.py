@@ -11,7 +11,13 @@ import click
 
 import loom
 from loom.cli.application import opened
-from loom.cli.obstacles import blocked_in_short, obstacle
+from loom.cli.obstacles import (
+    Obstacle,
+    blocked_in_short,
+    is_overdue,
+    missing_worker,
+    obstacle,
+)
 from loom.cli.options import dsn_option, json_option
 from loom.cli.output import (
     ago,
@@ -123,7 +129,7 @@ def _print(run: Run) -> None:
             "tried again" if info.blocked_reason else "next timer": _when(info.wake_at),
             "worker": info.worker,
             "events": info.history_length,
-            "waits": None if info.blocked_reason else obstacle(info),
+            "waits": _waits(info),
             "blocked": blocked_in_short(info),
             "result": one_line(run.result) if info.status is RunStatus.COMPLETED else None,
             "failure": run.failure,
@@ -138,6 +144,13 @@ def _print(run: Run) -> None:
         _print_history(run.history)
     if run.logs is not None:
         _print_logs(run.logs)
+
+
+def _waits(info: loom.WorkflowInfo) -> Obstacle | None:
+    if not info.blocked_reason:
+        return obstacle(info)
+    # Why it is blocked is told at length; but perhaps nobody even tries it again.
+    return missing_worker(info) if is_overdue(info.waiting_for_worker_since) else None
 
 
 def _when(moment: datetime | None) -> str | None:

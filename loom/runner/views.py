@@ -27,7 +27,7 @@ from loom.storage.records import EventRecord, LogRecord, PendingTask, RunRecord
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-def workflow_info(run: RunRecord, tasks: Sequence[PendingTask]) -> WorkflowInfo:
+def workflow_info(run: RunRecord, tasks: Sequence[PendingTask], now: Micros) -> WorkflowInfo:
     """A run as people read it."""
     return WorkflowInfo(
         workflow_id=run.workflow_id,
@@ -43,15 +43,21 @@ def workflow_info(run: RunRecord, tasks: Sequence[PendingTask]) -> WorkflowInfo:
         history_length=run.sequence,
         blocked_reason=run.blocked_reason,
         worker=run.lease_owner,
-        activities=[_pending_activity(task) for task in tasks],
+        activities=[_pending_activity(task, now) for task in tasks],
+        waiting_for_worker_since=_overdue_since(run.due_at, now),
     )
 
 
-def _pending_activity(task: PendingTask) -> PendingActivity:
+def _overdue_since(due_at: Micros | None, now: Micros) -> datetime | None:
+    return None if due_at is None or due_at > now else _to_datetime(due_at)
+
+
+def _pending_activity(task: PendingTask, now: Micros) -> PendingActivity:
     last_failure = None
     if task.last_failure is not None:
         failure = json.loads(task.last_failure)["failure"]
         last_failure = f"{failure['type']}: {failure['message']}"
+    due_at = task.available_at if task.lease_owner is None else task.lease_expires_at
     return PendingActivity(
         activity_id=task.activity_id,
         name=task.name,
@@ -61,6 +67,7 @@ def _pending_activity(task: PendingTask) -> PendingActivity:
         available_at=_to_datetime(task.available_at),
         worker=task.lease_owner,
         last_failure=last_failure,
+        waiting_for_worker_since=_overdue_since(due_at, now),
     )
 
 

@@ -81,6 +81,7 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "history_length",
         "blocked_reason",
         "worker",
+        "waiting_for_worker_since",
     }
     assert set(shell.json("list")[0]) == fields
     assert set(shell.json("show", "d")) == fields | {"activities", "result", "failure"}
@@ -118,8 +119,8 @@ def test_shows_what_a_run_waits_for(shell: Shell) -> None:
 def test_a_run_that_no_worker_has_says_what_it_needs(sqlite_shell: Shell) -> None:
     sqlite_shell.run("start", "Wait", "--id", "w")
     shown = sqlite_shell.run("show", "w").stdout
-    assert "no worker has taken it yet" in shown
-    assert "Wait, version 1, on the queue 'default'" in shown
+    assert "no worker has taken it for" in shown
+    assert "it needs a worker of the queue 'default' with Wait, version 1" in shown
 
 
 def test_an_activity_that_no_worker_has_is_told(sqlite_shell: Shell) -> None:
@@ -127,7 +128,7 @@ def test_an_activity_that_no_worker_has_is_told(sqlite_shell: Shell) -> None:
         waiting = sqlite_shell.start("start", "Double", "--input", "1", "--id", "d", "--wait")
         assert waiting.stderr is not None
         assert "Waiting for d" in waiting.stderr.readline()
-        assert "no worker has taken the activity double yet" in waiting.stderr.readline()
+        assert "no worker has taken the activity double for" in waiting.stderr.readline()
         sqlite_shell.run("terminate", "d")
         waiting.communicate(timeout=DEADLINE)
 
@@ -136,7 +137,7 @@ def test_a_wait_tells_what_keeps_the_run_up(sqlite_shell: Shell) -> None:
     waiting = sqlite_shell.start("start", "Double", "--input", '"many"', "--id", "d", "--wait")
     assert waiting.stderr is not None
     assert "Waiting for d" in waiting.stderr.readline()
-    assert "no worker has taken it yet" in waiting.stderr.readline()
+    assert "no worker has taken it for" in waiting.stderr.readline()
     with sqlite_shell.worker():
         assert "BLOCKED: The run's input does not fit 'Double'" in waiting.stderr.readline()
         sqlite_shell.run("terminate", "d")
