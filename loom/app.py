@@ -6,33 +6,26 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, Unpack, overload
 
 from loom.authoring.compiled import compiled_workflow
+from loom.authoring.names import check_id
 from loom.authoring.registry import Registry
-from loom.authoring.workflow import (
-    CURRENT_STARTER,
-    ConflictPolicy,
-    Given,
-    Runnable,
-    Starter,
-    Workflow,
-)
-from loom.client import Client, check_id
-from loom.errors import ConfigurationError, WorkflowAlreadyStartedError
+from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
+from loom.authoring.workflow import CURRENT_STARTER, Given, Runnable, Starter, Workflow
+from loom.client import Client
+from loom.errors import ConfigurationError
 from loom.handle import WorkflowHandle, WorkflowInfo
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
-from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId, new_id
+from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId
 from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
-from loom.runner.group_writer import GroupWriter
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
-from loom.runner.starts import StartRequest, StartWriter, start_for_anybody
 from loom.settings import Settings
-from loom.storage.notifier import workflow_topic
-from loom.storage.records import RunFilter, StartOutcome
+from loom.starts import Starts
+from loom.storage.records import RunFilter
 from loom.storage.store import Store, open_store
 from loom.worker import Worker
 
@@ -71,7 +64,7 @@ class Loom:
         if self._opened is not None:
             raise ConfigurationError("This Loom is open already; make another for another use.")
         self._opened = await self._open()
-        self._starter_token = CURRENT_STARTER.set(self)
+        self._starter_token = CURRENT_STARTER.set(self._start)
         return self
 
     async def __aexit__(
@@ -132,10 +125,7 @@ class Loom:
         self,
         workflow: type[Runnable[I, R]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str = "default",
-        on_conflict: ConflictPolicy = "use_existing",
+        **options: Unpack[StartKeywords],
     ) -> WorkflowHandle[R]: ...
 
     @overload
@@ -143,10 +133,7 @@ class Loom:
         self,
         workflow: type[Workflow[I, S]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str = "default",
-        on_conflict: ConflictPolicy = "use_existing",
+        **options: Unpack[StartKeywords],
     ) -> WorkflowHandle[S]: ...
 
     @overload
@@ -155,10 +142,8 @@ class Loom:
         workflow: str,
         input: Any = None,
         *,
-        id: WorkflowId | None = None,
-        queue: str = "default",
         version: str | None = None,
-        on_conflict: ConflictPolicy = "use_existing",
+        **options: Unpack[StartKeywords],
     ) -> WorkflowHandle[Any]: ...
 
     async def start(
@@ -189,25 +174,16 @@ class Loom:
             DefinitionError: the class is no workflow.
             StoreUnavailableError: the outcome is unknown; starting again with the same id is safe.
         """
-        opened = self._open_parts()
+        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict)
         if isinstance(workflow, str):
-            request = self._request(workflow, version or "1", input, Any, id, queue)
-            result_type: Any = Any
-            outcome = await self._start_remotely(opened, request)
-        else:
-            compiled = compiled_workflow(workflow)
-            request = self._request(
-                compiled.name, compiled.version, input, compiled.input_type, id, queue
-            )
-            result_type = compiled.result_type
-            worker = self._worker_for(request)
-            if worker is not None:
-                outcome = await worker.starter.start(compiled, request, opened.starts)
-            else:
-                outcome = await self._start_remotely(opened, request)
-        self._check_conflict(outcome, request, on_conflict)
-        run = outcome.run
-        return WorkflowHandle(opened.client, run.workflow_id, run.run_id, result_type)
+            starts = self._open_parts().starts
+            return await starts.start_by_name(workflow, version or "1", input, options)
+        return await self._start(workflow, input, options)
+
+    async def _start(
+        self, workflow: type[Any], input: Any, options: StartOptions
+    ) -> WorkflowHandle[Any]:
+        return await self._open_parts().starts.start(workflow, input, options)
 
     def handle(
         self,
@@ -249,54 +225,6 @@ class Loom:
         )
         return await opened.client.list_runs(where)
 
-    # --- starting ---
-
-    def _request(
-        self,
-        name: str,
-        version: str,
-        input: Any,
-        input_type: Any,
-        id: WorkflowId | None,
-        queue: str,
-    ) -> StartRequest:
-        return StartRequest(
-            name=check_id("workflow name", name),
-            version=check_id("version", version),
-            workflow_id=new_id() if id is None else check_id("workflow id", id),
-            run_id=new_id(),
-            queue=check_id("queue", queue),
-            payload=self._converter.encode(input, input_type),
-        )
-
-    def _worker_for(self, request: StartRequest) -> Worker | None:
-        for worker in self._workers:
-            if worker.accepts_start(request.name, request.version, request.queue):
-                return worker
-        return None
-
-    async def _start_remotely(self, opened: _Opened, request: StartRequest) -> StartOutcome:
-        outcome = await start_for_anybody(request, opened.clock, opened.starts)
-        opened.store.notifier.publish([workflow_topic(request.queue)])
-        return outcome
-
-    def _check_conflict(
-        self, outcome: StartOutcome, request: StartRequest, policy: ConflictPolicy
-    ) -> None:
-        run = outcome.run
-        if outcome.created:
-            return
-        if run.name != request.name:
-            raise WorkflowAlreadyStartedError(
-                f"The workflow id {run.workflow_id!r} is taken by an open run of {run.name!r}, "
-                f"which is not {request.name!r}. Choose another id."
-            )
-        if policy == "fail":
-            raise WorkflowAlreadyStartedError(
-                f"Workflow {run.workflow_id!r} is running already (run {run.run_id}). Use "
-                "on_conflict='use_existing' to get a handle to it."
-            )
-
     # --- opening ---
 
     async def _open(self) -> _Opened:
@@ -310,7 +238,14 @@ class Loom:
             clock=clock,
             is_worked_on_here=self._is_worked_on_here,
         )
-        return _Opened(store, clock, client, GroupWriter(store.repository.start_runs))
+        starts = Starts(
+            store=store,
+            converter=self._converter,
+            clock=clock,
+            client=client,
+            workers=self._workers,
+        )
+        return _Opened(store, clock, client, starts)
 
     async def _open_store(self) -> Store:
         return await open_store(self.dsn)
@@ -332,7 +267,7 @@ class Loom:
 class _Opened:
     """What exists while the application is open."""
 
-    def __init__(self, store: Store, clock: Clock, client: Client, starts: StartWriter) -> None:
+    def __init__(self, store: Store, clock: Clock, client: Client, starts: Starts) -> None:
         self.store = store
         self.clock = clock
         self.client = client

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from loom.authoring.names import name_problem
+from loom.authoring.names import check_id
 from loom.errors import (
     HistoryError,
     PayloadError,
@@ -286,14 +286,6 @@ class Client(RunAccess):
                 f"Workflow {workflow_id!r} has ended, so it takes no more messages."
             )
         self._notifier.publish([MESSAGES])
-
-
-def check_id(what: str, value: object) -> str:
-    """An id or name from outside. Raises ``PayloadError`` when no store could hold it."""
-    problem = name_problem(value)
-    if problem or not isinstance(value, str):
-        raise PayloadError(f"The {what} {value!r} {problem}.")
-    return value
 
 
 def _check_reason(reason: object) -> str:

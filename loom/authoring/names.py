@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from loom.errors import DefinitionError
+from loom.errors import DefinitionError, PayloadError
 from loom.identifiers import MAX_ID_LENGTH
 
 
@@ -15,6 +15,14 @@ def check_name(what: str, name: object) -> str:
     if problem or not isinstance(name, str):
         raise DefinitionError(f"The {what} name {name!r} {problem}.")
     return name
+
+
+def check_id(what: str, value: object) -> str:
+    """An id or name from outside. Raises ``PayloadError`` when no store could hold it."""
+    problem = name_problem(value)
+    if problem or not isinstance(value, str):
+        raise PayloadError(f"The {what} {value!r} {problem}.")
+    return value
 
 
 def name_problem(name: object) -> str | None:

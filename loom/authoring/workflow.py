@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Never, Protocol, overload
+from typing import Any, Final, Never, Protocol, Unpack, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name
+from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
 from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
 
 STEP_ATTRIBUTE: Final = "__loom_step__"
 
-type ConflictPolicy = Literal["use_existing", "fail"]
-"""What a start does when an open run already has the workflow id."""
-
-
-class Starter(Protocol):
-    """What ``Workflow.start`` needs of the application around it."""
-
-    async def start(
-        self,
-        workflow: Any,
-        input: Any = None,
-        *,
-        id: str | None = None,
-        queue: str = "default",
-        on_conflict: ConflictPolicy = "use_existing",
-    ) -> WorkflowHandle[Any]: ...
-
+type Starter = Callable[[type[Any], Any, StartOptions], Awaitable[WorkflowHandle[Any]]]
+"""What ``Workflow.start`` needs of the application around it."""
 
 CURRENT_STARTER: Final[ContextVar[Starter]] = ContextVar("loom_current_starter")
 """Set for the code inside ``async with app``, and for nobody else."""
@@ -61,23 +47,13 @@ class Workflow[InputT, StateT]:
     @overload
     @classmethod
     async def start[I, R](
-        cls: type[Runnable[I, R]],
-        input: I = ...,
-        *,
-        id: str | None = None,
-        queue: str = "default",
-        on_conflict: ConflictPolicy = "use_existing",
+        cls: type[Runnable[I, R]], input: I = ..., **options: Unpack[StartKeywords]
     ) -> WorkflowHandle[R]: ...
 
     @overload
     @classmethod
     async def start(
-        cls,
-        input: InputT = ...,
-        *,
-        id: str | None = None,
-        queue: str = "default",
-        on_conflict: ConflictPolicy = "use_existing",
+        cls, input: InputT = ..., **options: Unpack[StartKeywords]
     ) -> WorkflowHandle[StateT]: ...
 
     @classmethod
@@ -100,7 +76,8 @@ class Workflow[InputT, StateT]:
                 f"{cls.__name__}.start() was called outside of `async with Loom(...)`. "
                 f"Open an app first, or use app.start({cls.__name__}, ...)."
             ) from None
-        return await starter.start(cls, input, id=id, queue=queue, on_conflict=on_conflict)
+        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict)
+        return await starter(cls, input, options)
 
 
 class StepOptions:
