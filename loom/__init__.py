@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from loom.authoring.activity import ActivityInfo as ActivityInfo
     from loom.authoring.activity import activity as activity
     from loom.authoring.activity import activity_info as activity_info
+    from loom.authoring.activity import with_options as with_options
     from loom.authoring.compiled import CompiledWorkflow as CompiledWorkflow
     from loom.authoring.compiled import workflow as workflow
     from loom.authoring.context import WorkflowContext as WorkflowContext
     from loom.authoring.state import WorkflowState as WorkflowState
     from loom.authoring.workflow import Workflow as Workflow
     from loom.authoring.workflow import step as step
+    from loom.errors import ActivityError as ActivityError
     from loom.errors import ActivityFailedError as ActivityFailedError
     from loom.errors import ActivityLostError as ActivityLostError
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
@@ -52,18 +54,20 @@ if TYPE_CHECKING:
     from loom.runner.replayer import ReplayOutcome as ReplayOutcome
     from loom.runner.replayer import ReplayResult as ReplayResult
     from loom.settings import Settings as Settings
+    from loom.timeouts import TimeoutType as TimeoutType
     from loom.worker import Worker as Worker
 
 # Where each public name lives. Modules are imported when a name of theirs is first used, so that
 # `import loom` is light and code that only defines workflows never loads a database driver.
 _HOMES = {
     "loom.app": ("Loom",),
-    "loom.authoring.activity": ("ActivityInfo", "activity", "activity_info"),
+    "loom.authoring.activity": ("ActivityInfo", "activity", "activity_info", "with_options"),
     "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
     "loom.authoring.context": ("WorkflowContext",),
     "loom.authoring.state": ("WorkflowState",),
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (
+        "ActivityError",
         "ActivityFailedError",
         "ActivityLostError",
         "ActivityTimeoutError",
@@ -97,6 +101,7 @@ _HOMES = {
     "loom.retry": ("RetryPolicy",),
     "loom.runner.replayer": ("ReplayOutcome", "ReplayResult", "Replayer"),
     "loom.settings": ("Settings",),
+    "loom.timeouts": ("TimeoutType",),
     "loom.worker": ("Worker",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,8 +19,9 @@ LoomError
 │   ├── WorkflowFailedError       its code raised
 │   ├── WorkflowCancelledError    it was cancelled and let itself be
 │   └── WorkflowTerminatedError   it was terminated from outside
+├── ActivityError                 raised by an activity that knows what shall follow
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
-│   ├── ActivityTimeoutError      its last attempt ran out of time
+│   ├── ActivityTimeoutError      it, or its last attempt, ran out of time
 │   └── ActivityLostError         its workers died again and again while running it
 └── NonDeterministicWorkflowError the code no longer asks for what its history recorded
 
@@ -29,10 +30,14 @@ StopReplay (BaseException)        unwinds a halted run's coroutines; never caugh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loom.identifiers import RunId, WorkflowId
+    from loom.timeouts import TimeoutType
 
 
 class LoomError(Exception):
@@ -138,6 +143,40 @@ class WorkflowTerminatedError(WorkflowExecutionError):
     """The workflow was terminated from outside."""
 
 
+class ActivityError(LoomError):
+    """Raised by an activity that knows what shall follow from its failure.
+
+    Args:
+        retry_after: when to try again (``timedelta`` or seconds), in place of the wait that the
+            retry policy would have; whether to try again is the policy's to say.
+        non_retryable: whether it fails for good, whatever the policy says.
+        details: any value that can be stored; the workflow reads it as
+            ``ActivityFailedError.details``.
+
+    Raises ``ValueError`` when both ``retry_after`` and ``non_retryable`` are given, or the wait is
+    negative.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: timedelta | float | None = None,
+        non_retryable: bool = False,
+        details: Any = None,
+    ) -> None:
+        super().__init__(message)
+        if isinstance(retry_after, int | float):
+            retry_after = timedelta(seconds=retry_after)
+        if retry_after is not None and (non_retryable or retry_after < timedelta(0)):
+            raise ValueError(
+                "ActivityError: retry_after must not be negative, nor given with non_retryable."
+            )
+        self.retry_after = retry_after
+        self.non_retryable = non_retryable
+        self.details = details
+
+
 class ActivityFailedError(LoomError):
     """An activity failed for good; raised where the workflow awaits it.
 
@@ -145,6 +184,7 @@ class ActivityFailedError(LoomError):
         activity: the activity's registered name.
         attempts: how often it was tried.
         cause_type, cause_message, cause_traceback: the last attempt's exception, as text.
+        details: what an ``ActivityError`` was given, as plain JSON values; see ``details_as``.
     """
 
     def __init__(
@@ -156,6 +196,8 @@ class ActivityFailedError(LoomError):
         cause_type: str = "",
         cause_message: str = "",
         cause_traceback: str = "",
+        details: Any = None,
+        read_details: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.activity = activity
@@ -163,10 +205,26 @@ class ActivityFailedError(LoomError):
         self.cause_type = cause_type
         self.cause_message = cause_message
         self.cause_traceback = cause_traceback
+        self.details = details
+        self._read_details = read_details
+
+    def details_as[T](self, type: type[T]) -> T:
+        """The details, read as a type. Raises ``PayloadError`` when there are none, or they do not
+        fit."""
+        if self._read_details is None:
+            raise PayloadError(f"The failure of activity {self.activity!r} has no details.")
+        read: T = self._read_details(type)
+        return read
 
 
 class ActivityTimeoutError(ActivityFailedError):
-    """The last attempt of an activity ran out of time."""
+    """An activity, or its last attempt, ran out of time.
+
+    Attributes:
+        timeout: which of its times has run out; ``None`` in histories of Loom 0.1.
+    """
+
+    timeout: TimeoutType | None = None
 
 
 class ActivityLostError(ActivityFailedError):

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from loom.errors import ConfigurationError
+from loom.identifiers import Micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryTerms:
+    """What of a policy can be written down: all but its functions. Classes go by their names."""
+
+    maximum_attempts: int | None
+    initial_interval: Micros
+    backoff: float
+    maximum_interval: Micros
+    jitter: float
+    non_retryable: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +81,31 @@ class RetryPolicy:
             return False
         return self.retry_error is None or bool(self.retry_error(error))
 
+    @property
+    def terms(self) -> RetryTerms:
+        return RetryTerms(
+            maximum_attempts=self.maximum_attempts,
+            initial_interval=self.initial_interval // _MICROSECOND,
+            backoff=self.backoff,
+            maximum_interval=self.maximum_interval // _MICROSECOND,
+            jitter=self.jitter,
+            non_retryable=tuple(
+                kind if isinstance(kind, str) else _full_name(kind) for kind in self.non_retryable
+            ),
+        )
+
+    def with_terms(self, terms: RetryTerms) -> RetryPolicy:
+        """Other terms, judged by the same functions."""
+        return replace(
+            self,
+            maximum_attempts=terms.maximum_attempts,
+            initial_interval=terms.initial_interval * _MICROSECOND,
+            backoff=terms.backoff,
+            maximum_interval=terms.maximum_interval * _MICROSECOND,
+            jitter=terms.jitter,
+            non_retryable=terms.non_retryable,
+        )
+
     def delay(self, failures: int, fraction: float) -> timedelta:
         """The wait after ``failures`` failed attempts.
 
@@ -81,6 +119,9 @@ class RetryPolicy:
             grown = math.inf if initial else 0
         seconds = min(grown, self.maximum_interval.total_seconds())
         return timedelta(seconds=seconds * (1 - self.jitter * fraction))
+
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def _is(error: BaseException, kind: type[BaseException] | str) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from types import GenericAlias
 from typing import Any, Final, NotRequired, TypedDict, cast, overload
 
+from loom.authoring.activity_options import ActivityOptions, Duration, positive, recorded_with
 from loom.authoring.names import check_name, type_hints
 from loom.errors import DefinitionError, LoomError, PayloadError
+from loom.history.events import ActivityScheduled
 from loom.identifiers import RunId, WorkflowId
 from loom.retry import RetryPolicy
 
@@ -27,31 +29,64 @@ class ActivityDefinition:
         function: Callable[..., Any],
         *,
         name: str,
-        retry: RetryPolicy,
-        timeout: timedelta | None,
+        options: ActivityOptions,
     ) -> None:
         self.function = function
         self.name = name
-        self.retry = retry
-        self.timeout = timeout
-        """How long one attempt may take, from its start to its end."""
+        self.options = options
+        self.call_options: ActivityOptions | None = None
+        """What ``with_options`` was given for some calls; ``None`` for the activity itself."""
         self.is_async = inspect.iscoroutinefunction(function)
+        self._types = self
+
+    def for_calls(self, options: ActivityOptions) -> ActivityDefinition:
+        """The same activity, called with these options."""
+        special = ActivityDefinition(self.function, name=self.name, options=self.options)
+        special.call_options = options.over(self.call_options or _NO_OPTIONS)
+        # Worked out once, however many calls there are.
+        special._types = self._types
+        return special
+
+    def scheduled(self, activity_id: int, queue: str, payload: bytes) -> ActivityScheduled:
+        """The event that asks for a call, in that queue unless an option names another."""
+        event = ActivityScheduled(activity_id, self.name, self._queue or queue, payload)
+        if not self._has_recorded_options:
+            return event
+        return recorded_with(event, self.options, self.call_options or _NO_OPTIONS)
+
+    @cached_property
+    def _queue(self) -> str | None:
+        return (self.call_options or _NO_OPTIONS).queue or self.options.queue
+
+    @cached_property
+    def _has_recorded_options(self) -> bool:
+        own = self.options
+        holds_without_worker = own.schedule_to_start_timeout or own.schedule_to_close_timeout
+        return self.call_options is not None or holds_without_worker is not None
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by the names of their parameters; ``PayloadError`` when they do not fit."""
         try:
-            return dict(self._signature.bind(*args, **kwargs).arguments)
+            return dict(self._types._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
             raise PayloadError(f"Activity {self.name!r}: {error}.") from error
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
         """Call the function with arguments by name, as ``bind`` made them."""
-        bound = inspect.BoundArguments(self._signature, dict(arguments))
+        bound = inspect.BoundArguments(self._types._signature, dict(arguments))
         return self.function(*bound.args, **bound.kwargs)
 
-    @cached_property
+    @property
     def arguments_type(self) -> Any:
         """A ``TypedDict`` of the parameters, by which arguments are validated and stored."""
+        return self._types._arguments_type
+
+    @property
+    def result_type(self) -> Any:
+        return self._types._result_type
+
+    @cached_property
+    def _arguments_type(self) -> Any:
         hints = type_hints(self.function)
         fields: dict[str, Any] = {}
         optional: Any = NotRequired
@@ -71,7 +106,7 @@ class ActivityDefinition:
         return arguments
 
     @cached_property
-    def result_type(self) -> Any:
+    def _result_type(self) -> Any:
         return type_hints(self.function).get("return", Any)
 
     @cached_property
@@ -114,8 +149,13 @@ def activity[F: Callable[..., Any]](function: F, /) -> F: ...
 def activity[F: Callable[..., Any]](
     *,
     name: str | None = None,
+    queue: str | None = None,
     retry: RetryPolicy | None = None,
     retry_count: int | None = None,
+    start_to_close_timeout: Duration | None = None,
+    schedule_to_start_timeout: Duration | None = None,
+    schedule_to_close_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     timeout_seconds: float | None = None,
 ) -> Callable[[F], F]: ...
 
@@ -125,24 +165,47 @@ def activity(
     /,
     *,
     name: str | None = None,
+    queue: str | None = None,
     retry: RetryPolicy | None = None,
     retry_count: int | None = None,
+    start_to_close_timeout: Duration | None = None,
+    schedule_to_start_timeout: Duration | None = None,
+    schedule_to_close_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     timeout_seconds: float | None = None,
 ) -> Any:
     """Make a function an activity: run outside the workflow, retried, its result recorded.
 
     The function stays what it was and can be called and tested as before. It may be ``async``, or
-    plain, in which case it runs in a thread.
+    plain, in which case it runs in a thread. All times are a ``timedelta`` or seconds, and without
+    limit by default.
 
     Args:
         name: under which it is recorded; by default the function's own name.
+        queue: whose workers run it; by default the queue of the run that asks.
         retry: when a failed attempt is tried again; by default never.
         retry_count: short for a policy with so many attempts after the first.
-        timeout_seconds: how long one attempt may take; by default without limit.
+        start_to_close_timeout: how long one attempt may take.
+        schedule_to_start_timeout: how long it may wait for a worker to begin its first attempt.
+        schedule_to_close_timeout: how long it may take in all, waits and retries included.
+        heartbeat_timeout: how long an attempt may go without ``loom.heartbeat()``.
+        timeout_seconds: the old name of ``start_to_close_timeout``.
 
     Raises:
         DefinitionError: the options or the function cannot work.
     """
+    if timeout_seconds is not None and start_to_close_timeout is not None:
+        raise DefinitionError("Give either start_to_close_timeout or timeout_seconds, not both.")
+    options = ActivityOptions.checked(
+        queue=queue,
+        retry=retry,
+        retry_count=retry_count,
+        start_to_close_timeout=positive("timeout_seconds", timeout_seconds)
+        or start_to_close_timeout,
+        schedule_to_start_timeout=schedule_to_start_timeout,
+        schedule_to_close_timeout=schedule_to_close_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+    )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.isfunction(function):
@@ -153,8 +216,7 @@ def activity(
         definition = ActivityDefinition(
             function,
             name=check_name("activity", function.__name__ if name is None else name),
-            retry=_retry_policy(retry, retry_count),
-            timeout=_timeout(timeout_seconds),
+            options=options,
         )
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise DefinitionError(f"Activity {definition.name!r} is a generator; return a value.")
@@ -177,19 +239,50 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     raise DefinitionError(f"{function!r} is not an activity: decorate it with @loom.activity.")
 
 
-def _retry_policy(retry: RetryPolicy | None, retry_count: int | None) -> RetryPolicy:
-    if retry is not None and retry_count is not None:
-        raise DefinitionError("Give either retry or retry_count, not both.")
-    if retry_count is None:
-        return retry or RetryPolicy()
-    if retry_count < 0:
-        raise DefinitionError("retry_count must not be negative.")
-    return RetryPolicy(maximum_attempts=retry_count + 1)
+def with_options[**P, R](
+    activity: Callable[P, R],
+    /,
+    *,
+    queue: str | None = None,
+    retry: RetryPolicy | None = None,
+    retry_count: int | None = None,
+    start_to_close_timeout: Duration | None = None,
+    schedule_to_start_timeout: Duration | None = None,
+    schedule_to_close_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+) -> Callable[P, R]:
+    """The same activity with other options, for single calls of it.
+
+    ``ctx.activity(loom.with_options(charge, retry_count=5), order)``. The options mean what they
+    mean to ``@activity`` and go with the call to whichever worker runs it; what is not given stays
+    as the activity has it. The functions of a ``RetryPolicy`` cannot travel: those that the
+    activity itself was given go on to judge.
+
+    Raises:
+        DefinitionError: the function is no activity, or the options cannot work.
+    """
+    definition = activity_definition(activity)
+    if retry is not None and (retry.retry_error or retry.retry_result):
+        raise DefinitionError(
+            "retry_error and retry_result are functions, which cannot travel to the worker that "
+            f"runs {definition.name!r}: give them to @activity(retry=...)."
+        )
+    options = ActivityOptions.checked(
+        queue=queue,
+        retry=retry,
+        retry_count=retry_count,
+        start_to_close_timeout=start_to_close_timeout,
+        schedule_to_start_timeout=schedule_to_start_timeout,
+        schedule_to_close_timeout=schedule_to_close_timeout,
+        heartbeat_timeout=heartbeat_timeout,
+    )
+
+    @functools.wraps(activity)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return activity(*args, **kwargs)
+
+    setattr(call, _ATTRIBUTE, definition.for_calls(options))
+    return call
 
 
-def _timeout(seconds: float | None) -> timedelta | None:
-    if seconds is None:
-        return None
-    if not 0 < seconds < timedelta.max.total_seconds():
-        raise DefinitionError("timeout_seconds must be greater than 0.")
-    return timedelta(seconds=seconds)
+_NO_OPTIONS = ActivityOptions()

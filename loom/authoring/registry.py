@@ -42,6 +42,11 @@ class Registry:
         _ = (compiled.input_type, compiled.state_schema, compiled.result_type)
 
     def _add_activity(self, definition: ActivityDefinition) -> None:
+        if definition.call_options is not None:
+            raise DefinitionError(
+                f"with_options() is for calls of activity {definition.name!r}: give the worker the "
+                "activity itself."
+            )
         if self.activities.setdefault(definition.name, definition) is not definition:
             raise DefinitionError(f"Two activities are named {definition.name!r}.")
         _ = (definition.arguments_type, definition.result_type)

@@ -36,7 +36,7 @@ class Activities:
     async def run(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
         recorder = self._recorder
         payload = recorder.encode(arguments, activity.arguments_type)
-        scheduled = ActivityScheduled(recorder.next_id(), activity.name, self._queue, payload)
+        scheduled = activity.scheduled(recorder.next_id(), self._queue, payload)
         result = await self.replay_activity(scheduled)
         return recorder.decode(result, activity.result_type)
 
@@ -53,7 +53,7 @@ class Activities:
         try:
             return await future
         except ActivityFailure as failure:
-            raise activity_error(scheduled.name, failure.event) from None
+            raise activity_error(scheduled.name, failure.event, recorder.decode) from None
         except asyncio.CancelledError:
             # Only while it is still waited for: a result that has come cannot be called off.
             if self._waiting.pop(activity_id, None) is not None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from loom.errors import ActivityFailedError, ActivityLostError, ActivityTimeoutError
 from loom.history.events import ActivityFailed
 from loom.history.failures import FailureKind
@@ -22,15 +26,27 @@ _ACTIVITY_ERRORS: dict[FailureKind, type[ActivityFailedError]] = {
 }
 
 
-def activity_error(name: str, event: ActivityFailed) -> ActivityFailedError:
+def activity_error(
+    name: str, event: ActivityFailed, decode: Callable[[bytes, Any], Any]
+) -> ActivityFailedError:
     """The error that the code sees for an activity of that name that failed for good."""
-    failure = event.failure
-    tries = "once" if event.attempt == 1 else f"{event.attempt} times"
-    return _ACTIVITY_ERRORS[failure.kind](
-        f"Activity {name!r} was tried {tries} and failed: {failure.type}: {failure.message}",
+    failure, details = event.failure, event.payload
+    error = _ACTIVITY_ERRORS[failure.kind](
+        f"Activity {name!r} {_tried(event)} and failed: {failure.type}: {failure.message}",
         activity=name,
         attempts=event.attempt,
         cause_type=failure.type,
         cause_message=failure.message,
         cause_traceback=failure.traceback,
+        details=None if details is None else decode(details, Any),
+        read_details=None if details is None else partial(decode, details),
     )
+    if isinstance(error, ActivityTimeoutError):
+        error.timeout = event.timeout
+    return error
+
+
+def _tried(event: ActivityFailed) -> str:
+    if event.attempt == 0:
+        return "was never tried"
+    return "was tried once" if event.attempt == 1 else f"was tried {event.attempt} times"

@@ -100,7 +100,12 @@ def unasked(answer: Event) -> NonDeterministicWorkflowError:
 
 
 def _describe(event: Event) -> str:
-    values = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    # What has its default is left out: events grow, and most of it says nothing.
+    values = {
+        field.name: getattr(event, field.name)
+        for field in dataclasses.fields(event)
+        if getattr(event, field.name) != field.default
+    }
     values.pop("payload", None)
     failure = values.pop("failure", None)
     if failure is not None:

@@ -136,10 +136,15 @@ def _from_fields(cls: type[Any], plain: dict[str, Any]) -> Any:
 
 _TO_PLAIN: Final = {cls: _writer(cls) for cls in EVENT_TYPES.values()}
 _READERS: Final[dict[type[Any], dict[str, Callable[[Any], Any]]]] = {}
-_WITH_PAYLOAD: Final = frozenset(
-    cls
+_PAYLOADS: Final = {
+    cls: field
     for cls in EVENT_TYPES.values()
-    if any(field.name == "payload" for field in dataclasses.fields(cls))
+    for field in dataclasses.fields(cls)
+    if field.name == "payload"
+}
+_WITH_PAYLOAD: Final = frozenset(_PAYLOADS)
+_PAYLOAD_OPTIONAL: Final = frozenset(
+    cls for cls, field in _PAYLOADS.items() if field.default is None
 )
 
 
@@ -147,7 +152,7 @@ def _from_plain(
     cls: type[events.Event], fields: dict[str, Any], payload: bytes | None
 ) -> events.Event:
     if cls in _WITH_PAYLOAD:
-        if payload is None:
+        if payload is None and cls not in _PAYLOAD_OPTIONAL:
             raise ValueError("its payload is missing")
         fields = {**fields, "payload": payload}
     event: events.Event = _from_fields(cls, fields)

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 from loom.history.failures import Failure
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros
+from loom.retry import RetryTerms
+from loom.timeouts import TimeoutType
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,14 @@ class ActivityCompleted(ArrivalEvent):
 @dataclass(frozen=True, slots=True)
 class ActivityFailed(ArrivalEvent):
     type: ClassVar[str] = "ACTIVITY_FAILED"
+    schema_version: ClassVar[int] = 2
     activity_id: int
     attempt: int
     failure: Failure
+    timeout: TimeoutType | None = None
+    """Which time has run out, if the failure's kind is TIMEOUT and that is known."""
+    payload: bytes | None = None
+    """What the error itself says of it, for the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +122,22 @@ class CommandEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class ActivityScheduled(CommandEvent):
+    """Durations in microseconds. ``None`` leaves what an attempt is held to, and its retries, to
+    the worker that runs it."""
+
     type: ClassVar[str] = "ACTIVITY_SCHEDULED"
+    schema_version: ClassVar[int] = 2
     activity_id: int
     name: str
     queue: str
     payload: bytes
+    schedule_to_start: Micros | None = None
+    schedule_to_close: Micros | None = None
+    start_to_close: Micros | None = None
+    heartbeat: Micros | None = None
+    retry: RetryTerms | None = None
+    local: bool = False
+    """Whether the run's owner runs it itself, without a task."""
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from loom.errors import StoreError, StoreUnavailableError
 from loom.history.codec import encode_attributes
 from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled, Event
 from loom.history.failures import failure_from
-from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
 from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure, run_attempt
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
@@ -111,9 +111,8 @@ class ActivityTasks:
             run_key=task.run_key,
             workflow_id=task.workflow_id,
             run_id=task.run_id,
-            activity_id=task.activity_id,
-            name="",
-            payload=task.scheduled.payload or b"",
+            scheduled=ActivityScheduled(task.activity_id, "", "", b""),
+            scheduled_at=task.scheduled.recorded_at,
             token=task.token,
             number=task.attempt,
             failures=task.failures,
@@ -121,7 +120,7 @@ class ActivityTasks:
         try:
             scheduled = event_of(task.scheduled)
             assert isinstance(scheduled, ActivityScheduled)
-            attempt.name = scheduled.name
+            attempt.scheduled = scheduled
         except Exception as error:
             # The damage is the run's own: it gets the failure, and its neighbours their turn.
             broken = ActivityFailed(task.activity_id, task.attempt, failure_from(error))
@@ -141,7 +140,18 @@ class ActivityTasks:
             outcome = await run_attempt(
                 attempt, definition, self._worker.converter, self._threads, self._clock
             )
-            await self._report(attempt, outcome)
+            await self._report(attempt, self._in_time(attempt, outcome))
+
+    def _in_time(self, attempt: Attempt, outcome: AttemptOutcome) -> AttemptOutcome:
+        """What is left of a retry when the run will have stopped waiting by then."""
+        close_by = attempt.close_by
+        if isinstance(outcome, Retry) and close_by is not None:
+            return outcome.failed if self._retry_at(outcome) >= close_by else outcome
+        return outcome
+
+    def _retry_at(self, retry: Retry) -> Micros:
+        delay = round(retry.delay.total_seconds() * MICROS_PER_SECOND)
+        return min(self._clock.now() + delay, END_OF_TIME)
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         if attempt.given_up:
@@ -242,9 +252,8 @@ class ActivityTasks:
         key = attempt.run_key, attempt.activity_id, attempt.token, now
         if not isinstance(outcome, Retry):
             return ActivityCompletion(*key, arrival=arrival_of(outcome))
-        retry_at = now + round(outcome.delay.total_seconds() * MICROS_PER_SECOND)
-        failed = ActivityFailed(attempt.activity_id, attempt.number, outcome.failure)
-        return ActivityCompletion(*key, retry_at=retry_at, failure=encode_attributes(failed))
+        retry_at, failure = self._retry_at(outcome), encode_attributes(outcome.failed)
+        return ActivityCompletion(*key, retry_at=retry_at, failure=failure)
 
     def _completed(self, completion: ActivityCompletion) -> None:
         """An attempt's end is durable: tell those who wait for what follows."""

@@ -11,12 +11,14 @@ from datetime import timedelta
 from typing import Any
 
 from loom.authoring.activity import CURRENT_ACTIVITY, ActivityDefinition, ActivityInfo
-from loom.errors import LoomError
-from loom.history.events import ActivityCompleted, ActivityFailed
+from loom.authoring.activity_options import ActivityOptions, with_recorded
+from loom.errors import ActivityError, LoomError
+from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled
 from loom.history.failures import Failure, FailureKind, failure_from
 from loom.history.payloads import PayloadConverter
-from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.identifiers import Micros, RunId, RunKey, WorkflowId
 from loom.runner.clock import Clock
+from loom.timeouts import TimeoutType
 
 
 @dataclass(slots=True, eq=False)
@@ -26,9 +28,8 @@ class Attempt:
     run_key: RunKey
     workflow_id: WorkflowId
     run_id: RunId
-    activity_id: int
-    name: str
-    payload: bytes
+    scheduled: ActivityScheduled
+    scheduled_at: Micros
     token: int = 1
     number: int = 1
     failures: int = 0
@@ -38,8 +39,22 @@ class Attempt:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
+    def activity_id(self) -> int:
+        return self.scheduled.activity_id
+
+    @property
+    def name(self) -> str:
+        return self.scheduled.name
+
+    @property
     def info(self) -> ActivityInfo:
         return ActivityInfo(self.name, self.workflow_id, self.run_id, self.activity_id, self.number)
+
+    @property
+    def close_by(self) -> Micros | None:
+        """When the run stops waiting for the activity, however it stands then."""
+        limit = self.scheduled.schedule_to_close
+        return None if limit is None else self.scheduled_at + limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,8 @@ class Retry:
     """The attempt failed, and another is due after ``delay``."""
 
     delay: timedelta
-    failure: Failure
+    failed: ActivityFailed
+    """What would have become of it with no attempts left."""
 
 
 type AttemptOutcome = ActivityCompleted | ActivityFailed | Retry
@@ -64,27 +80,30 @@ async def run_attempt(
 
     Raises only ``asyncio.CancelledError``, and only when the attempt itself was cancelled.
     """
+    options = with_recorded(definition.options, attempt.scheduled)
+    judge = Judge(attempt, options, converter)
     try:
-        arguments = converter.decode(attempt.payload, definition.arguments_type)
+        arguments = converter.decode(attempt.scheduled.payload, definition.arguments_type)
     except LoomError as error:
-        return ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
-    timeout = definition.timeout
+        return judge.failed_for_good(error)
+    timeout = options.start_to_close_timeout
     try:
         async with clock.timeout(timeout.total_seconds() if timeout else None) as scope:
             result = await _call(attempt, definition, arguments, threads)
     except asyncio.CancelledError as error:
         if attempt.given_up or _being_cancelled():
             raise
-        return _failed(attempt, definition, error)
+        return judge.raised(error)
     except Exception as error:
-        kind = FailureKind.TIMEOUT if scope.expired() else FailureKind.ERROR
-        return _failed(attempt, definition, _timed_out(error, timeout, kind), kind)
+        if timeout is not None and scope.expired():
+            return judge.timed_out(TimeoutType.START_TO_CLOSE, timeout)
+        return judge.raised(error)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         # `sys.exit()` and the like fail an activity, they do not end a worker.
-        return _failed(attempt, definition, error)
-    return _returned(attempt, definition, converter, result)
+        return judge.raised(error)
+    return judge.returned(result, definition.result_type)
 
 
 async def _call(
@@ -109,49 +128,85 @@ def _call_plain(definition: ActivityDefinition, arguments: dict[str, Any]) -> An
         raise RuntimeError("The activity raised StopIteration.") from error
 
 
-def _returned(
-    attempt: Attempt, definition: ActivityDefinition, converter: PayloadConverter, result: Any
-) -> AttemptOutcome:
-    try:
-        judge = definition.retry.retry_result
-        if judge is not None and judge(result):
-            unwanted = LoomError(f"The result of activity {attempt.name!r} asks for another try.")
-            return _failed(attempt, definition, unwanted, by_result=True)
-        payload = converter.encode(result, definition.result_type)
-    except Exception as error:
-        return ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
-    return ActivityCompleted(attempt.activity_id, attempt.number, payload)
-
-
-def _failed(
-    attempt: Attempt,
-    definition: ActivityDefinition,
-    error: BaseException,
-    kind: FailureKind = FailureKind.ERROR,
-    *,
-    by_result: bool = False,
-) -> AttemptOutcome:
-    failures = attempt.failures + 1
-    failure = failure_from(error, kind)
-    policy = definition.retry
-    try:
-        again = policy.allows(None if by_result else error, failures)
-    except Exception as broken:
-        failure, again = failure_from(broken), False
-    if not again:
-        return ActivityFailed(attempt.activity_id, attempt.number, failure)
-    return Retry(policy.delay(failures, random.random()), failure)
-
-
-def _timed_out(error: Exception, timeout: timedelta | None, kind: FailureKind) -> Exception:
-    if kind is FailureKind.TIMEOUT and timeout is not None:
-        return TimeoutError(f"it took longer than {timeout.total_seconds():g} s")
-    return error
-
-
 def _being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Says what follows from how an attempt ended."""
+
+    attempt: Attempt
+    options: ActivityOptions
+    converter: PayloadConverter
+
+    def returned(self, result: Any, declared: Any) -> AttemptOutcome:
+        attempt = self.attempt
+        try:
+            is_unwanted = self.options.policy.retry_result
+            if is_unwanted is not None and is_unwanted(result):
+                unwanted = f"The result of activity {attempt.name!r} asks for another try."
+                return self._failed(self._failure(LoomError(unwanted)), None)
+            payload = self.converter.encode(result, declared)
+        except Exception as error:
+            return self.failed_for_good(error)
+        return ActivityCompleted(attempt.activity_id, attempt.number, payload)
+
+    def raised(self, error: BaseException) -> AttemptOutcome:
+        if isinstance(error, ActivityError):
+            return self._said(error)
+        return self._failed(self._failure(error), error)
+
+    def timed_out(self, which: TimeoutType, limit: timedelta) -> AttemptOutcome:
+        """Some time that the attempt itself is held to has run out."""
+        error = TimeoutError(_TOO_LONG[which].format(limit.total_seconds()))
+        return self._failed(self._failure(error, timeout=which), error)
+
+    def failed_for_good(self, error: BaseException) -> ActivityFailed:
+        return self._failure(error)
+
+    def _said(self, error: ActivityError) -> AttemptOutcome:
+        details = None
+        if error.details is not None:
+            try:
+                details = self.converter.encode(error.details)
+            except LoomError as unstorable:
+                unstorable.__context__ = error
+                return self.failed_for_good(unstorable)
+        failed = self._failure(error, details=details)
+        return failed if error.non_retryable else self._failed(failed, error, error.retry_after)
+
+    def _failed(
+        self, failed: ActivityFailed, error: BaseException | None, wait: timedelta | None = None
+    ) -> AttemptOutcome:
+        """``error`` is ``None`` when the result was unwanted."""
+        failures = self.attempt.failures + 1
+        policy = self.options.policy
+        try:
+            again = policy.allows(error, failures)
+        except Exception as broken:
+            return self.failed_for_good(broken)
+        if not again:
+            return failed
+        return Retry(policy.delay(failures, random.random()) if wait is None else wait, failed)
+
+    def _failure(
+        self,
+        error: BaseException,
+        *,
+        timeout: TimeoutType | None = None,
+        details: bytes | None = None,
+    ) -> ActivityFailed:
+        kind = FailureKind.ERROR if timeout is None else FailureKind.TIMEOUT
+        attempt, failure = self.attempt, failure_from(error, kind)
+        return ActivityFailed(attempt.activity_id, attempt.number, failure, timeout, details)
+
+
+_TOO_LONG = {
+    TimeoutType.START_TO_CLOSE: "it took longer than {:g} s",
+    TimeoutType.HEARTBEAT: "it was silent for longer than {:g} s",
+}
 
 
 def lost_failure(attempt: Attempt) -> ActivityFailed:

@@ -33,6 +33,8 @@ class Turn:
 
     decision: Decision
     effects: Effects
+    taken_at: Micros
+    """The stamp of what it took and of what the code asked for."""
     reserved: Sequence[ActivityScheduled]
     """New activities for which this worker has kept a slot."""
     keeps_run: bool
@@ -81,7 +83,7 @@ class Turns:
             activity_ids=frozenset(s.activity_id for s in reserved),
         )
         effects = effects_of(decision, after=after, at=max(now, instance.now), plan=plan)
-        return Turn(decision, effects, reserved, keeps)
+        return Turn(decision, effects, instance.now, reserved, keeps)
 
     def dismiss(self, turn: Turn) -> None:
         """A turn that was not written: give back the slots that it kept."""
@@ -94,7 +96,13 @@ class Turns:
         owned.blocked = False
         self._end_attempts(turn, owned)
         for scheduled in turn.reserved:
-            attempt = _first_attempt(owned.run, scheduled)
+            attempt = Attempt(
+                run_key=owned.run_key,
+                workflow_id=owned.run.workflow_id,
+                run_id=owned.run.run_id,
+                scheduled=scheduled,
+                scheduled_at=turn.taken_at,
+            )
             owned.local[scheduled.activity_id] = attempt
             self._activities.start(attempt)
         self._warn_of_missing(turn)
@@ -128,17 +136,6 @@ class Turns:
         if not turn.decision.status.is_open:
             topics.add(run_topic(run_id))
         return topics
-
-
-def _first_attempt(run: RunRecord, scheduled: ActivityScheduled) -> Attempt:
-    return Attempt(
-        run_key=run.run_key,
-        workflow_id=run.workflow_id,
-        run_id=run.run_id,
-        activity_id=scheduled.activity_id,
-        name=scheduled.name,
-        payload=scheduled.payload,
-    )
 
 
 def moment(clock: Clock, instance: WorkflowInstance) -> Micros:

@@ -111,6 +111,20 @@ async def decorated_functions_are_called_as_before() -> None:
     await charge(5)  # type: ignore[arg-type]
 
 
+async def options_of_calls(ctx: Ctx) -> None:
+    quick = loom.with_options(charge, start_to_close_timeout=timedelta(seconds=1), retry_count=2)
+    assert_type(await ctx.activity(quick, "A-1", 5, dry=True), Receipt)
+    assert_type(await ctx.activity(loom.with_options(count_words, queue="q"), "a b"), int)
+    await ctx.activity(quick, 5)  # type: ignore[call-overload]
+    loom.with_options(charge, retries=3)  # type: ignore[call-arg]
+    try:
+        await ctx.activity(charge, "A-1")
+    except loom.ActivityTimeoutError as error:
+        assert_type(error.timeout, loom.TimeoutType | None)
+    except loom.ActivityFailedError as error:
+        assert_type(error.details_as(Receipt), Receipt)
+
+
 def wrong_options() -> None:
     @loom.activity("charge")  # type: ignore
     async def by_position() -> None: ...

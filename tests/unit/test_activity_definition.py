@@ -16,8 +16,12 @@ from loom.authoring.activity import (
     activity_definition,
     activity_info,
     is_activity,
+    with_options,
 )
-from loom.errors import DefinitionError, LoomError, PayloadError
+from loom.authoring.activity_options import ActivityOptions, with_recorded
+from loom.authoring.registry import Registry
+from loom.errors import ActivityError, DefinitionError, LoomError, PayloadError
+from loom.history.events import ActivityScheduled
 from loom.history.payloads import PayloadConverter
 from loom.retry import RetryPolicy
 
@@ -49,21 +53,22 @@ def test_a_decorated_function_is_called_as_before() -> None:
 
 def test_bare_gives_the_name_of_the_function_and_no_second_attempt() -> None:
     definition = activity_definition(plain)
-    assert (definition.name, definition.is_async, definition.timeout) == ("plain", False, None)
-    assert definition.retry == RetryPolicy()
+    assert (definition.name, definition.is_async) == ("plain", False)
+    assert definition.options == ActivityOptions()
+    assert definition.options.policy == RetryPolicy()
     assert definition.result_type == list[int]
 
 
 def test_options_are_taken() -> None:
     definition = activity_definition(charge)
     assert (definition.name, definition.is_async) == ("charge", True)
-    assert definition.retry.maximum_attempts == 4
-    assert definition.timeout == timedelta(seconds=1.5)
+    assert definition.options.policy.maximum_attempts == 4
+    assert definition.options.start_to_close_timeout == timedelta(seconds=1.5)
 
 
 def test_a_whole_policy_is_taken() -> None:
     policy = RetryPolicy(maximum_attempts=None)
-    assert activity_definition(activity(retry=policy)(lambda: None)).retry is policy
+    assert activity_definition(activity(retry=policy)(lambda: None)).options.retry is policy
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,13 @@ def test_a_generator_is_refused(function: Callable[..., Any]) -> None:
         ({"name": 5}, "is not a string"),
         ({"retry": RetryPolicy(), "retry_count": 1}, "either retry or retry_count, not both"),
         ({"retry_count": -1}, "retry_count must not be negative"),
+        ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
+        ({"queue": ""}, "queue name '' is empty"),
+        ({"start_to_close_timeout": timedelta(0)}, "start_to_close_timeout must be greater than 0"),
+        ({"schedule_to_start_timeout": "5"}, "must be a timedelta or a number of seconds"),
+        ({"schedule_to_close_timeout": True}, "must be a timedelta or a number of seconds"),
+        ({"heartbeat_timeout": timedelta(days=-1)}, "heartbeat_timeout must be greater than 0"),
+        ({"start_to_close_timeout": 1, "timeout_seconds": 1}, "either start_to_close_timeout or"),
         ({"timeout_seconds": 0}, "timeout_seconds must be greater than 0"),
         ({"timeout_seconds": -1}, "timeout_seconds must be greater than 0"),
         ({"timeout_seconds": float("nan")}, "timeout_seconds must be greater than 0"),
@@ -175,3 +187,80 @@ def test_which_attempt_is_running_is_known_inside_alone() -> None:
         assert activity_info().activity_key == "abc/7"
     finally:
         CURRENT_ACTIVITY.reset(token)
+
+
+# --- options for single calls --------------------------------------------------------------------
+
+
+def asked(function: Callable[..., Any]) -> ActivityScheduled:
+    return activity_definition(function).scheduled(1, "default", b"")
+
+
+def test_without_options_nothing_is_recorded_of_them() -> None:
+    assert asked(charge) == ActivityScheduled(1, "charge", "default", b"")
+
+
+def test_what_holds_without_a_worker_is_recorded_of_the_activity_itself() -> None:
+    @activity(queue="gpu", schedule_to_start_timeout=1, schedule_to_close_timeout=2.5)
+    async def draw() -> None: ...
+
+    assert asked(draw) == ActivityScheduled(
+        1, "draw", "gpu", b"", schedule_to_start=1_000_000, schedule_to_close=2_500_000
+    )
+
+
+def test_the_options_of_a_call_are_recorded_and_those_of_the_activity_are_not() -> None:
+    call = with_options(charge, queue="slow", heartbeat_timeout=timedelta(seconds=3))
+    assert asked(call) == ActivityScheduled(1, "charge", "slow", b"", heartbeat=3_000_000)
+
+
+def test_a_call_is_tried_as_its_options_say_and_else_as_the_activity_says() -> None:
+    own = activity_definition(charge).options
+    recorded = asked(with_options(charge, start_to_close_timeout=9, retry_count=1))
+    options = with_recorded(own, recorded)
+    assert options.start_to_close_timeout == timedelta(seconds=9)
+    assert options.policy.maximum_attempts == 2
+    assert with_recorded(own, asked(charge)) is own
+
+
+def test_options_given_later_win() -> None:
+    once = with_options(charge, retry_count=1, heartbeat_timeout=1)
+    twice = asked(with_options(once, heartbeat_timeout=2))
+    assert twice.heartbeat == 2_000_000
+    assert twice.retry is not None
+    assert twice.retry.maximum_attempts == 2
+
+
+def test_the_functions_of_the_activitys_own_policy_judge_in_every_call() -> None:
+    own = RetryPolicy(retry_error=lambda error: "again" in str(error))
+    terms = RetryPolicy(maximum_attempts=None, non_retryable=(KeyError,)).terms
+    policy = own.with_terms(terms)
+    assert policy.allows(ValueError("again"), 99)
+    assert not policy.allows(ValueError("no"), 1)
+    assert not policy.allows(KeyError("again"), 1)
+
+
+def test_the_functions_of_a_calls_policy_are_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"cannot travel.*@activity\(retry=\.\.\.\)"):
+        with_options(charge, retry=RetryPolicy(retry_result=bool))
+
+
+def test_a_call_with_options_stays_a_function_with_its_types() -> None:
+    call = with_options(plain, retry_count=1)
+    assert call(1, "ab", 0.5, c=True, d=4) == [1, 2, 1, True, 4]
+    base, special = activity_definition(plain), activity_definition(call)
+    assert special.arguments_type is base.arguments_type
+    assert special.bind((1,), {}) == {"a": 1}
+
+
+def test_a_worker_is_given_activities_and_not_calls_of_them() -> None:
+    with pytest.raises(DefinitionError, match="give the worker the activity itself"):
+        Registry(activities=[with_options(charge, retry_count=1)])
+
+
+@pytest.mark.parametrize(
+    "options", [{"retry_after": 1, "non_retryable": True}, {"retry_after": -1}]
+)
+def test_an_activity_error_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="retry_after must not be negative"):
+        ActivityError("no", **options)

@@ -12,6 +12,8 @@ from loom.errors import HistoryError
 from loom.history import events
 from loom.history.codec import EVENT_TYPES, decode_event, encode_attributes, plain_attributes
 from loom.history.failures import Failure, FailureKind
+from loom.retry import RetryPolicy
+from loom.timeouts import TimeoutType
 
 FAILURE = Failure("orders.Declined", "no ☃", "Traceback ...", FailureKind.TIMEOUT)
 
@@ -29,6 +31,13 @@ SAMPLES: dict[str, Any] = {
     "key": "paid",
     "removed": ("a", "b"),
     "flags": ("one", "two"),
+    "schedule_to_start": 1_000_000,
+    "schedule_to_close": 2_000_000,
+    "start_to_close": 3_000_000,
+    "heartbeat": 4_000_000,
+    "retry": RetryPolicy(maximum_attempts=None, non_retryable=(ValueError, "Declined")).terms,
+    "local": True,
+    "timeout": TimeoutType.HEARTBEAT,
 }
 
 
