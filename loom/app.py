@@ -16,6 +16,7 @@ from loom.authoring.workflow import CURRENT_STARTER, Given, Runnable, Starter, W
 from loom.client import Client
 from loom.errors import ConfigurationError
 from loom.handle import WorkflowHandle, WorkflowInfo
+from loom.history.export import RunHistory
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId
@@ -224,6 +225,30 @@ class Loom:
             status=_status(status), name=name, workflow_id=id, limit=limit, before=before_key
         )
         return await opened.client.list_runs(where)
+
+    async def import_history(
+        self, history: RunHistory, *, id: WorkflowId | None = None, open: bool = False
+    ) -> WorkflowHandle[Any]:
+        """Put a run that was exported elsewhere into this database, to be looked at and debugged.
+
+        A closed run comes as it was. An open one is terminated here, so that no worker takes it
+        for its own: its activities would be run once more.
+
+        Args:
+            history: what ``WorkflowHandle.export()`` gave, in another database.
+            id: another workflow id; by default its own.
+            open: leave an open run open: workers go on with it from where its history ends.
+
+        Raises:
+            HistoryFormatError: the history is none that a run can have.
+            HistoryError: it was written by a newer version of Loom.
+            PayloadError: an id or name in it cannot be stored.
+            WorkflowAlreadyStartedError: the run is here already, or an open one has its id.
+        """
+        client = self._open_parts().client
+        workflow_id = history.workflow_id if id is None else id
+        run = await client.import_history(history, workflow_id, stays_open=open)
+        return WorkflowHandle(client, run.workflow_id, run.run_id)
 
     # --- opening ---
 

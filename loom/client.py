@@ -11,6 +11,7 @@ from loom.authoring.names import check_id
 from loom.errors import (
     HistoryError,
     PayloadError,
+    WorkflowAlreadyStartedError,
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
@@ -36,6 +37,7 @@ from loom.identifiers import (
 )
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
+from loom.runner.imports import check_imported, imported_run
 from loom.runner.revival import read_records
 from loom.runner.transitions import (
     arrival_of,
@@ -44,7 +46,7 @@ from loom.runner.transitions import (
     terminated_effects,
 )
 from loom.runner.views import execution_error, exported, history_event, log_line, workflow_info
-from loom.storage.notifier import MESSAGES, run_topic
+from loom.storage.notifier import MESSAGES, activity_topic, run_topic, workflow_topic
 from loom.storage.records import (
     InboxRecord,
     Leases,
@@ -112,6 +114,21 @@ class Client(RunAccess):
     async def export(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunHistory:
         run = await self._find(workflow_id, run_id)
         return exported(run, await read_records(run, self._repository))
+
+    async def import_history(
+        self, history: RunHistory, workflow_id: WorkflowId, *, stays_open: bool
+    ) -> RunRecord:
+        """Put a run from elsewhere into this store, in one commit."""
+        if await self._repository.find_run(workflow_id, history.run_id) is not None:
+            raise WorkflowAlreadyStartedError(
+                f"Run {history.run_id} of workflow {workflow_id!r} is in this database already."
+            )
+        new = imported_run(history, workflow_id, now=self._clock.now(), stays_open=stays_open)
+        (outcome,) = await self._repository.start_runs([new])
+        check_imported(outcome, new)
+        topics = {activity_topic(task.queue) for task in new.effects.tasks}
+        self._notifier.publish([workflow_topic(new.queue), *topics])
+        return outcome.run
 
     async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]:
         run = await self._find(workflow_id, run_id)

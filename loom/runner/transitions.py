@@ -137,17 +137,17 @@ def message_event(message: InboxRecord) -> Event:
     return decode_event(arrival.type, arrival.schema_version, arrival.attributes, arrival.payload)
 
 
+def new_task(
+    event: ActivityScheduled, sequence: int, *, at: Micros, leased: bool = False
+) -> NewTask:
+    """The activity task that an event asks for."""
+    return NewTask(event.activity_id, sequence, event.name, event.queue, at, leased=leased)
+
+
 def _new_tasks(decision: Decision, after: int, plan: LeasePlan) -> list[NewTask]:
     cancelled = _cancelled(decision)
     return [
-        NewTask(
-            activity_id=event.activity_id,
-            sequence=sequence,
-            name=event.name,
-            queue=event.queue,
-            available_at=stamped.at,
-            leased=event.activity_id in plan.activity_ids,
-        )
+        new_task(event, sequence, at=stamped.at, leased=event.activity_id in plan.activity_ids)
         for sequence, stamped in enumerate(decision.events, after + 1)
         if isinstance(event := stamped.event, ActivityScheduled)
         and event.activity_id not in cancelled

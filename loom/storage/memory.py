@@ -191,7 +191,8 @@ class MemoryRepository(Repository):
             return [self._start(new) for new in runs]
 
     def _start(self, new: NewRun) -> StartOutcome:
-        if same := self._find(new.workflow_id, new.run_id):
+        runs = self._runs.values()
+        if same := next((run for run in runs if run.record.run_id == new.run_id), None):
             return StartOutcome(same.shown, created=True)
         newest = self._find(new.workflow_id, None)
         if newest is not None and newest.is_open:

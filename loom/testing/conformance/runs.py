@@ -129,6 +129,12 @@ class RunsConformance(Conformance):
         assert again.run == await scene.look(first.run)
         assert again.run.status is COMPLETED
 
+    async def test_a_run_id_belongs_to_one_run_of_whatever_workflow(self, scene: Scene) -> None:
+        new = scene.new_run()
+        [first] = await scene.repository.start_runs([new])
+        [again] = await scene.repository.start_runs([replace(new, workflow_id=new_id())])
+        assert again == first
+
     async def test_an_open_workflow_id_is_not_started_twice(self, scene: Scene) -> None:
         first = await scene.start()
         [second] = await scene.repository.start_runs([scene.new_run(first.workflow_id)])
