@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -37,7 +38,7 @@ def test_a_run_that_waits_for_nothing_but_itself_has_no_obstacle() -> None:
 
 def test_a_run_that_no_worker_serves_says_what_it_needs() -> None:
     told = str(obstacle(replace(RUN, waiting_for_worker_since=LONG_AGO)))
-    assert told.startswith("no worker has taken it for 3 min 3")
+    assert re.match(r"no worker has taken it for \d+ min", told)
     assert told.endswith(": it needs a worker of the queue 'slow' with Order, version 2")
 
 
@@ -52,7 +53,7 @@ def test_a_run_that_has_not_begun_says_at_once_what_it_needs() -> None:
 
 def test_an_activity_that_no_worker_takes_is_told() -> None:
     told = str(obstacle(replace(RUN, activities=[ACTIVITY])))
-    assert told.startswith("no worker has taken the activity charge for 3 min")
+    assert re.match(r"no worker has taken the activity charge for \d+ min", told)
     assert told.endswith(": it needs a worker of the queue 'cards' that has it and is not busy")
     at_work = replace(ACTIVITY, worker="somebody", waiting_for_worker_since=None)
     assert obstacle(replace(RUN, activities=[at_work])) is None
