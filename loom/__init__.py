@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from loom.authoring.compiled import CompiledWorkflow as CompiledWorkflow
     from loom.authoring.compiled import workflow as workflow
     from loom.authoring.context import WorkflowContext as WorkflowContext
+    from loom.authoring.handlers import query as query
+    from loom.authoring.handlers import signal as signal
+    from loom.authoring.handlers import update as update
     from loom.authoring.state import WorkflowState as WorkflowState
     from loom.authoring.workflow import Workflow as Workflow
     from loom.authoring.workflow import step as step
@@ -64,6 +67,7 @@ _HOMES = {
     "loom.authoring.activity": ("ActivityInfo", "activity", "activity_info", "with_options"),
     "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
     "loom.authoring.context": ("WorkflowContext",),
+    "loom.authoring.handlers": ("query", "signal", "update"),
     "loom.authoring.state": ("WorkflowState",),
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final, ForwardRef, TypeVar, get_args, get_origin, overload
 
 from loom.authoring.context import WorkflowContext
+from loom.authoring.handlers import HandlerTable
 from loom.authoring.names import check_name, type_hints
 from loom.authoring.state import StateSchema
 from loom.authoring.workflow import STEP_ATTRIBUTE, StepOptions, Workflow
@@ -24,6 +25,7 @@ class CompiledWorkflow:
         name, version: under which its runs are stored.
         input_type: what ``ctx.input`` is.
         steps: its step methods by name, in order of definition; empty when it has a ``run``.
+        handlers: what answers signals, queries and updates.
     """
 
     def __init__(self, cls: type[Workflow[Any, Any]], name: str, version: str) -> None:
@@ -32,6 +34,7 @@ class CompiledWorkflow:
         self.version = check_name("version", version)
         self.input_type, self._state_type = _type_arguments(cls)
         self.steps = _steps(cls)
+        self.handlers = HandlerTable(cls)
         self._check()
 
     @cached_property
@@ -49,9 +52,15 @@ class CompiledWorkflow:
         """Whether the result is the final state, rather than what ``run`` returns."""
         return bool(self.steps)
 
-    async def execute(self, ctx: WorkflowContext[Any, Any]) -> Any:
+    def new_object(self, ctx: WorkflowContext[Any, Any]) -> Workflow[Any, Any]:
+        """The object whose methods are a run's code; it has its context from the beginning."""
+        workflow = self.cls.__new__(self.cls)
+        workflow.ctx = ctx
+        workflow.__init__()  # type: ignore[misc]  # on an object of exactly that class
+        return workflow
+
+    async def execute(self, workflow: Workflow[Any, Any], ctx: WorkflowContext[Any, Any]) -> Any:
         """Run the workflow's code from its beginning to its end."""
-        workflow = self.cls()
         if not self.steps:
             return await self._run_method(workflow, ctx)
         for method in self.steps.values():

@@ -59,6 +59,11 @@ class WorkflowContext[InputT, StateT]:
         """
         return self._runtime.is_replaying
 
+    @property
+    def handlers_finished(self) -> bool:
+        """Whether no handler of a signal or an update is running; in a handler there is one."""
+        return self._runtime.handlers_finished
+
     @overload
     async def activity[**P, R](
         self, activity: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -127,6 +132,7 @@ class WorkflowContext[InputT, StateT]:
         Raises:
             TimeoutError: none came in time.
             PayloadError: the payload does not fit ``type``.
+            DefinitionError: the workflow has a handler for it, which takes them all.
         """
         seconds = None if timeout is None else _duration(timeout) / MICROS_PER_SECOND
         payload = await self._runtime.receive_signal(name, seconds)

@@ -40,6 +40,7 @@ class Registry:
                 f"Two workflows are named {compiled.name!r} in version {compiled.version!r}."
             )
         _ = (compiled.input_type, compiled.state_schema, compiled.result_type)
+        compiled.handlers.resolve_types()
 
     def _add_activity(self, definition: ActivityDefinition) -> None:
         if definition.call_options is not None:

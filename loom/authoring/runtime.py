@@ -40,6 +40,11 @@ class Runtime(ABC):
     def now(self) -> Micros:
         """The stamp of the arrival that is being handled."""
 
+    @property
+    @abstractmethod
+    def handlers_finished(self) -> bool:
+        """Whether no handler of a signal or an update is running."""
+
     @abstractmethod
     def encode(self, value: object, declared: Any) -> bytes:
         """A value as a payload. Raises ``PayloadError`` when it does not fit its declared type."""

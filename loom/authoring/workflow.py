@@ -42,7 +42,13 @@ class Workflow[InputT, StateT]:
     A workflow has either ``@step`` methods, which run in order of definition and leave the final
     state as the result, or one ``async def run(self, ctx)``, whose return value is the result. Its
     code must be deterministic: time, randomness and everything from outside come through ``ctx``.
+
+    Methods with ``@signal``, ``@query`` and ``@update`` talk with the outside while it runs. All of
+    them are called on one object, made once for each run.
     """
+
+    ctx: WorkflowContext[InputT, StateT]
+    """The run's context, there from the beginning: what handlers have instead of a parameter."""
 
     @overload
     @classmethod

@@ -28,6 +28,7 @@ from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
 from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
+from loom.engine.handlers import RunningHandlers
 from loom.engine.loop import DeterministicLoop
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
@@ -87,6 +88,7 @@ class WorkflowInstance(Runtime):
         self._activities = Activities(recorder, queue)
         self._signals = SignalBox(self._loop.create_future)
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
+        self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
@@ -159,6 +161,7 @@ class WorkflowInstance(Runtime):
         # These refer back to the instance. Without circles it is freed at once when it is let go,
         # and gives the garbage collector no work.
         self._context = self._main = None
+        self._handlers.let_go()
 
     @contextmanager
     def _unwound_on_error(self) -> Iterator[None]:
@@ -177,9 +180,10 @@ class WorkflowInstance(Runtime):
             _DELIVER[type(arrival.event)](self, arrival.event)
         self._loop.run_until_quiescent()
         self._recorder.raise_if_halted()
-        if self.is_open and self._main is not None and self._main.done():
+        main = self._main
+        if self.is_open and main is not None and main.done() and self._handlers.may_close:
             with suppress(StopReplay):
-                self._close(self._main)
+                self._close(main)
             self._recorder.raise_if_halted()
 
     def _expects(self, event: Event) -> bool:
@@ -202,13 +206,24 @@ class WorkflowInstance(Runtime):
             raise PayloadError(
                 f"The run's input does not fit {workflow.name!r}. {error}"
             ) from error
-        self._context = WorkflowContext(self, given, workflow.state_schema)
-        self._main = self._loop.start(workflow.execute(self._context))
+        context: WorkflowContext[Any, Any] = WorkflowContext(self, given, workflow.state_schema)
+        self._context = context
+        self._main = self._loop.start(self._run_code(context))
+        self._handlers.watch(self._main)
+
+    async def _run_code(self, context: WorkflowContext[Any, Any]) -> Any:
+        self._handlers.workflow = workflow = self._workflow.new_object(context)
+        return await self._workflow.execute(workflow, context)
 
     def _on_cancel(self, event: WorkflowCancelRequested) -> None:
         if self._cancel_reason is None and self._main is not None:
             self._cancel_reason = event.reason
-            self._main.cancel(event.reason or None)
+            if not self._main.cancel(event.reason or None):
+                self._handlers.cancel()
+
+    def _on_signal(self, event: SignalReceived) -> None:
+        if not self._handlers.take_signal(event):
+            self._signals.put(event.name, event.payload)
 
     def _on_terminated(self, event: WorkflowTerminated) -> None:
         self.status = RunStatus.TERMINATED
@@ -227,6 +242,10 @@ class WorkflowInstance(Runtime):
     @property
     def now(self) -> Micros:
         return self._loop.now
+
+    @property
+    def handlers_finished(self) -> bool:
+        return not self._handlers
 
     def encode(self, value: object, declared: Any) -> bytes:
         return self._recorder.encode(value, declared)
@@ -248,6 +267,7 @@ class WorkflowInstance(Runtime):
         await self._timers.sleep_until(moment)
 
     async def receive_signal(self, name: str, timeout: float | None) -> bytes:
+        self._handlers.refuse_waiting_for(name)
         if Flag.SIGNAL_BEFORE_TIMER in self._flags and name in self._signals:
             return await self._signals.get(name)
         async with asyncio.timeout(timeout):
@@ -267,6 +287,8 @@ class WorkflowInstance(Runtime):
         self.unwind()
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
+        if self._handlers.error is not None:
+            return WorkflowFailed(failure_from(self._handlers.error))
         if main.cancelled():
             if self._cancel_reason is not None:
                 return WorkflowCancelled(self._cancel_reason)
@@ -292,7 +314,7 @@ _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     ActivityCompleted: lambda run, event: run._activities.on_completed(event),
     ActivityFailed: lambda run, event: run._activities.on_failed(event),
     TimerFired: lambda run, event: run._timers.on_fired(event),
-    SignalReceived: lambda run, event: run._signals.put(event.name, event.payload),
+    SignalReceived: WorkflowInstance._on_signal,
     WorkflowCancelRequested: WorkflowInstance._on_cancel,
     WorkflowTerminated: WorkflowInstance._on_terminated,
 }
