@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.runtime import Runtime
 from loom.authoring.state import StateSchema, WorkflowState
+from loom.authoring.waiting import holds
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
@@ -134,9 +136,34 @@ class WorkflowContext[InputT, StateT]:
             PayloadError: the payload does not fit ``type``.
             DefinitionError: the workflow has a handler for it, which takes them all.
         """
-        seconds = None if timeout is None else _duration(timeout) / MICROS_PER_SECOND
-        payload = await self._runtime.receive_signal(name, seconds)
+        payload = await self._runtime.receive_signal(name, _seconds(timeout))
         return self._runtime.decode(payload, type)
+
+    async def wait_until(
+        self, condition: Callable[[], bool], *, timeout: timedelta | float | None = None
+    ) -> None:
+        """Wait until a condition holds; it does when this returns.
+
+        The condition is a plain function of what the run has in memory. It is looked at after
+        whatever reaches the run has been handled, and not between, nor because time passes.
+
+        Args:
+            timeout: how long to wait, as ``timedelta`` or seconds; a durable timer.
+
+        Raises:
+            TimeoutError: it does not hold, and the time is over.
+            TypeError: the condition is ``async``.
+            Exception: whatever the condition raises.
+        """
+        if holds(condition):
+            return
+        try:
+            async with asyncio.timeout(_seconds(timeout)):
+                await self._runtime.wait_until(lambda: holds(condition))
+        except TimeoutError:
+            # It may hold since this very moment, which conditions are looked at the last.
+            if not holds(condition):
+                raise
 
     def now(self) -> datetime:
         """The run's own time (UTC): when what it is handling now was taken into its history."""
@@ -165,3 +192,7 @@ def _duration(delta: timedelta | float) -> Micros:
     if isinstance(delta, timedelta):
         return delta // timedelta(microseconds=1)
     return round(min(delta * MICROS_PER_SECOND, END_OF_TIME))
+
+
+def _seconds(timeout: timedelta | float | None) -> float | None:
+    return None if timeout is None else _duration(timeout) / MICROS_PER_SECOND

@@ -69,6 +69,10 @@ class Runtime(ABC):
         """
 
     @abstractmethod
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds that did not when it was asked for."""
+
+    @abstractmethod
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         """Record a change of state; returns the change that history holds."""
 

@@ -26,6 +26,7 @@ from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
+from loom.engine.conditions import Conditions
 from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
 from loom.engine.handlers import RunningHandlers
@@ -87,6 +88,8 @@ class WorkflowInstance(Runtime):
         recorder.loop = self._loop
         self._activities = Activities(recorder, queue)
         self._signals = SignalBox(self._loop.create_future)
+        self._conditions = Conditions(self._loop.create_future)
+        self._loop.when_idle = self._conditions.look
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
         self._context: WorkflowContext[Any, Any] | None = None
@@ -272,6 +275,9 @@ class WorkflowInstance(Runtime):
             return await self._signals.get(name)
         async with asyncio.timeout(timeout):
             return await self._signals.get(name)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        await self._conditions.wait(condition)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         return self._recorder.record(change)

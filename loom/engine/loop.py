@@ -3,7 +3,8 @@
 The rules:
 
 1. Callbacks run in the order in which they were scheduled, and ``run_until_quiescent`` runs them
-   until none is left. Nothing else ever runs the workflow's code.
+   until none is left and ``when_idle`` brings about no more. Nothing else ever runs the workflow's
+   code.
 2. ``time()`` stands still while callbacks run; it is the stamp of the arrival being handled.
 3. A timer is a command: ``call_at`` asks ``TimerService`` for a durable one, and cancelling the
    handle cancels that.
@@ -24,7 +25,7 @@ import zlib
 from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, Protocol
 
 from loom.errors import LoomError, StopReplay
@@ -50,6 +51,10 @@ class _NoTimers(TimerService):
 
     def cancel_timer(self, timer_id: int) -> None:
         return
+
+
+def _nothing() -> None:
+    return
 
 
 class DurableTimerHandle(asyncio.TimerHandle):
@@ -80,6 +85,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self.now: Micros = 0
         self.halted = False
         """Set to stop between two callbacks, for good."""
+        self.when_idle: Callable[[], None] = _nothing
+        """Called whenever no callback is left."""
         self._timers: TimerService = timers
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -96,6 +103,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         with self._running():
             for _ in range(MAX_CALLBACKS):
+                if not ready and not self.halted:
+                    self._idle()
                 if not ready or self.halted:
                     return
                 _run(ready.popleft())
@@ -121,6 +130,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._async_generators.clear()
         # The run refers to its loop: without the way back both are freed when they are let go.
         self._timers = _NoTimers()
+        self.when_idle = _nothing
+
+    def _idle(self) -> None:
+        with suppress(StopReplay):  # of a loop that has been halted meanwhile
+            self.when_idle()
 
     @contextmanager
     def _running(self) -> Iterator[None]:
