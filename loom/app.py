@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Token
 from types import TracebackType
@@ -24,6 +24,7 @@ from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
+from loom.runner.replayer import Replayer, ReplayResult
 from loom.settings import Settings
 from loom.starts import Starts
 from loom.storage.records import RunFilter
@@ -55,6 +56,7 @@ class Loom:
     ) -> None:
         self.settings = settings or Settings.load()
         self.dsn = dsn or self.settings.dsn
+        self._codecs = tuple(codecs)
         self._converter = PayloadConverter(codecs)
         self._closings = Closings()
         self._workers: list[Worker] = []
@@ -225,6 +227,53 @@ class Loom:
             status=_status(status), name=name, workflow_id=id, limit=limit, before=before_key
         )
         return await opened.client.list_runs(where)
+
+    def histories(
+        self,
+        *,
+        open: bool | None = None,
+        status: RunStatus | str | None = None,
+        name: str | None = None,
+        id: WorkflowId | None = None,
+    ) -> AsyncIterator[RunHistory]:
+        """The histories of runs, one after the other, newest first: ``async for history in ...``.
+
+        Args:
+            open: only runs that are open, or only those that have closed.
+            status, name, id: only runs with these.
+
+        Raises:
+            HistoryError: events are missing from a history.
+        """
+        where = RunFilter(status=_status(status), is_open=open, name=name, workflow_id=id)
+        return self._open_parts().client.histories(where)
+
+    def check(
+        self,
+        workflows: Iterable[type[Any]],
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        sample: int = 0,
+    ) -> AsyncIterator[ReplayResult]:
+        """Replay every open run against this code, before it is deployed: ``async for result in
+        ...``, newest first. Nothing is leased and nothing written, so that workers may go on.
+
+        An open run of which no workflow here has the name and version comes with the outcome
+        ``UNSERVED``, without being replayed.
+
+        Args:
+            workflows: all that the workers to be deployed will have.
+            name: only runs of the workflow of that name.
+            queue: only runs of that queue.
+            sample: how many closed runs of each workflow to replay as well, the newest.
+
+        Raises:
+            DefinitionError: something given is no workflow, or two share a name and version.
+        """
+        replayer = Replayer(workflows, codecs=self._codecs)
+        client = self._open_parts().client
+        return client.check(replayer, name=name, queue=queue, sample=sample)
 
     async def import_history(
         self, history: RunHistory, *, id: WorkflowId | None = None, open: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -35,9 +35,11 @@ from loom.identifiers import (
     WorkflowId,
     new_id,
 )
+from loom.runner.checking import check_runs, histories_of
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.imports import check_imported, imported_run
+from loom.runner.replayer import Replayer, ReplayResult
 from loom.runner.revival import read_records
 from loom.runner.transitions import (
     arrival_of,
@@ -114,6 +116,14 @@ class Client(RunAccess):
     async def export(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunHistory:
         run = await self._find(workflow_id, run_id)
         return exported(run, await read_records(run, self._repository))
+
+    def histories(self, where: RunFilter) -> AsyncIterator[RunHistory]:
+        return histories_of(self._repository, where)
+
+    def check(
+        self, replayer: Replayer, *, name: str | None, queue: str | None, sample: int
+    ) -> AsyncIterator[ReplayResult]:
+        return check_runs(self._repository, replayer, name=name, queue=queue, sample=sample)
 
     async def import_history(
         self, history: RunHistory, workflow_id: WorkflowId, *, stays_open: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +118,15 @@ class Replayer:
         """
         return map(self._replay, read_histories_from(histories))
 
+    @property
+    def definitions(self) -> Collection[tuple[str, str]]:
+        """The name and version of every workflow that it has the code of."""
+        return self._registry.workflows.keys()
+
+    def unreadable(self, history: RunHistory, error: HistoryError) -> ReplayResult:
+        """The result for a history that cannot even be replayed."""
+        return _result(history, error, None)
+
     def _replay(self, history: RunHistory) -> ReplayResult:
         delivered: deque[int] = deque(maxlen=1)
         problem: Exception | None = None
@@ -130,24 +139,28 @@ class Replayer:
             )
         except Exception as error:
             problem = error
-        differs_at = problem.event if isinstance(problem, NonDeterministicWorkflowError) else None
-        return ReplayResult(
-            workflow_id=history.workflow_id,
-            run_id=history.run_id,
-            name=history.name,
-            version=history.version,
-            status=history.status,
-            history_length=len(history.events),
-            outcome=_outcome_of(problem),
-            error=problem,
-            event=(differs_at or next(iter(delivered), None)) if problem else None,
-        )
+        return _result(history, problem, next(iter(delivered), None))
 
     def _workflow_of(self, history: RunHistory) -> CompiledWorkflow:
         workflow = self._registry.workflow(history.name, history.version)
         if workflow is None:
             raise not_served(history.name, history.version, self._registry)
         return workflow
+
+
+def _result(history: RunHistory, problem: Exception | None, delivered: int | None) -> ReplayResult:
+    differs_at = problem.event if isinstance(problem, NonDeterministicWorkflowError) else None
+    return ReplayResult(
+        workflow_id=history.workflow_id,
+        run_id=history.run_id,
+        name=history.name,
+        version=history.version,
+        status=history.status,
+        history_length=len(history.events),
+        outcome=_outcome_of(problem),
+        error=problem,
+        event=(differs_at or delivered) if problem else None,
+    )
 
 
 def _outcome_of(problem: Exception | None) -> ReplayOutcome:
