@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
     from loom.errors import CodecError as CodecError
     from loom.errors import ConfigurationError as ConfigurationError
+    from loom.errors import DeadlockError as DeadlockError
     from loom.errors import DefinitionError as DefinitionError
     from loom.errors import HistoryError as HistoryError
     from loom.errors import HistoryFormatError as HistoryFormatError
     from loom.errors import LoomError as LoomError
+    from loom.errors import MockError as MockError
     from loom.errors import NonDeterministicWorkflowError as NonDeterministicWorkflowError
     from loom.errors import PayloadError as PayloadError
     from loom.errors import SchemaVersionError as SchemaVersionError
@@ -77,10 +79,12 @@ _HOMES = {
         "ActivityTimeoutError",
         "CodecError",
         "ConfigurationError",
+        "DeadlockError",
         "DefinitionError",
         "HistoryError",
         "HistoryFormatError",
         "LoomError",
+        "MockError",
         "NonDeterministicWorkflowError",
         "PayloadError",
         "SchemaVersionError",

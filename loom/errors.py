@@ -20,10 +20,12 @@ LoomError
 │   ├── WorkflowCancelledError    it was cancelled and let itself be
 │   └── WorkflowTerminatedError   it was terminated from outside
 ├── ActivityError                 raised by an activity that knows what shall follow
+│   └── MockError                 a mocked activity has no outcome for this attempt
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
 │   ├── ActivityTimeoutError      it, or its last attempt, ran out of time
 │   └── ActivityLostError         its workers died again and again while running it
-└── NonDeterministicWorkflowError the code no longer asks for what its history recorded
+├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
+└── DeadlockError                 a test waits for a run that nothing will ever move on
 
 StopReplay (BaseException)        unwinds a halted run's coroutines; never caught by user code
 """
@@ -177,6 +179,13 @@ class ActivityError(LoomError):
         self.details = details
 
 
+class MockError(ActivityError):
+    """A mocked activity has no outcome for this attempt; it fails for good."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, non_retryable=True)
+
+
 class ActivityFailedError(LoomError):
     """An activity failed for good; raised where the workflow awaits it.
 
@@ -256,6 +265,13 @@ class NonDeterministicWorkflowError(LoomError):
         self.history = history
         self.code = code
         self.place = place
+
+
+class DeadlockError(LoomError):
+    """A test waits for a run that nothing will ever move on; the message says what runs wait for.
+
+    Raised by what waits inside a ``loom.testing.WorkflowEnvironment``, where it would hang.
+    """
 
 
 class StopReplay(BaseException):

@@ -18,7 +18,7 @@ from loom.history.events import ActivityScheduled
 from loom.identifiers import RunId, WorkflowId
 from loom.retry import RetryPolicy
 
-_ATTRIBUTE: Final = "__loom_activity__"
+ACTIVITY_ATTRIBUTE: Final = "__loom_activity__"
 
 
 class ActivityDefinition:
@@ -124,6 +124,9 @@ class ActivityInfo:
     run_id: RunId
     activity_id: int
     attempt: int
+    failures: int = 0
+    """How many of the attempts before this one ended in an error; the others were lost with their
+    worker."""
 
     @property
     def activity_key(self) -> str:
@@ -220,7 +223,7 @@ def activity(
         )
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise DefinitionError(f"Activity {definition.name!r} is a generator; return a value.")
-        setattr(function, _ATTRIBUTE, definition)
+        setattr(function, ACTIVITY_ATTRIBUTE, definition)
         return function
 
     return decorate if function is None else decorate(function)
@@ -228,12 +231,12 @@ def activity(
 
 def is_activity(candidate: object) -> bool:
     """Whether something was decorated with ``@activity``."""
-    return isinstance(getattr(candidate, _ATTRIBUTE, None), ActivityDefinition)
+    return isinstance(getattr(candidate, ACTIVITY_ATTRIBUTE, None), ActivityDefinition)
 
 
 def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     """The definition behind a decorated function. Raises ``DefinitionError`` when there is none."""
-    definition = getattr(function, _ATTRIBUTE, None)
+    definition = getattr(function, ACTIVITY_ATTRIBUTE, None)
     if isinstance(definition, ActivityDefinition):
         return definition
     raise DefinitionError(f"{function!r} is not an activity: decorate it with @loom.activity.")
@@ -281,7 +284,7 @@ def with_options[**P, R](
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         return activity(*args, **kwargs)
 
-    setattr(call, _ATTRIBUTE, definition.for_calls(options))
+    setattr(call, ACTIVITY_ATTRIBUTE, definition.for_calls(options))
     return call
 
 

@@ -158,6 +158,11 @@ class WorkflowInstance(Runtime):
         """When the next timer is due; ``None`` when there is none to wait for."""
         return self._timers.next_at if self.is_open else None
 
+    @property
+    def coroutines(self) -> list[Any]:
+        """The code's coroutines as they stand, for people who ask where it waits."""
+        return self._loop.coroutines
+
     def unwind(self) -> None:
         """End the coroutines where they stand; the instance is of no use after."""
         self._loop.unwind()

@@ -212,6 +212,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         with self._running():
             return self.create_task(coro, context=self._context)
 
+    @property
+    def coroutines(self) -> list[Any]:
+        """Those that have not ended, in the order in which they were started."""
+        return [task.get_coro() for task in self._tasks]
+
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
 

@@ -48,7 +48,9 @@ class Attempt:
 
     @property
     def info(self) -> ActivityInfo:
-        return ActivityInfo(self.name, self.workflow_id, self.run_id, self.activity_id, self.number)
+        return ActivityInfo(
+            self.name, self.workflow_id, self.run_id, self.activity_id, self.number, self.failures
+        )
 
     @property
     def close_by(self) -> Micros | None:
