@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from loom.authoring.handlers import signal as signal
     from loom.authoring.handlers import update as update
     from loom.authoring.state import WorkflowState as WorkflowState
+    from loom.authoring.waiting import Completions as Completions
+    from loom.authoring.waiting import as_completed as as_completed
+    from loom.authoring.waiting import wait as wait
     from loom.authoring.workflow import Workflow as Workflow
     from loom.authoring.workflow import step as step
     from loom.errors import ActivityError as ActivityError
@@ -71,6 +74,7 @@ _HOMES = {
     "loom.authoring.context": ("WorkflowContext",),
     "loom.authoring.handlers": ("query", "signal", "update"),
     "loom.authoring.state": ("WorkflowState",),
+    "loom.authoring.waiting": ("Completions", "as_completed", "wait"),
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (
         "ActivityError",

@@ -24,9 +24,8 @@ class WorkflowContext[InputT, StateT]:
     """One run, as its own code sees it.
 
     Besides what is here, ``asyncio.gather``, ``TaskGroup``, ``asyncio.sleep``, ``asyncio.timeout``,
-    queues, locks and events work as always, deterministically and durably. ``asyncio.wait`` and
-    ``as_completed`` do when they are given tasks; ``as_completed`` would start bare coroutines in
-    another order on each replay.
+    queues, locks and events work as always, deterministically and durably. For ``asyncio.wait`` and
+    ``as_completed``, which know no order, there are ``loom.wait`` and ``loom.as_completed``.
 
     Attributes:
         state: the run's durable variables.

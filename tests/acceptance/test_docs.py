@@ -16,7 +16,12 @@ import pytest
 from loom.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/tutorial.md", "docs/storage.md")
+PAGES = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/storage.md",
+    "docs/waiting.md",
+)
 
 
 def python_blocks(page: str) -> list[str]:
