@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from loom.errors import MockError as MockError
     from loom.errors import NonDeterministicWorkflowError as NonDeterministicWorkflowError
     from loom.errors import PayloadError as PayloadError
+    from loom.errors import QueryError as QueryError
+    from loom.errors import QueryFailedError as QueryFailedError
+    from loom.errors import ReadOnlyError as ReadOnlyError
     from loom.errors import SchemaVersionError as SchemaVersionError
     from loom.errors import StopReplay as StopReplay
     from loom.errors import StoreError as StoreError
@@ -91,6 +94,9 @@ _HOMES = {
         "MockError",
         "NonDeterministicWorkflowError",
         "PayloadError",
+        "QueryError",
+        "QueryFailedError",
+        "ReadOnlyError",
         "SchemaVersionError",
         "StopReplay",
         "StoreError",

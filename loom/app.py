@@ -199,11 +199,14 @@ class Loom:
 
         Args:
             run_id: one run in particular; by default the newest with the id.
-            workflow: the class, so that its result is read as the type it declares.
+            workflow: the class, so that its result is read as the type it declares, and queries
+                are answered here without a worker.
         """
-        client = self._open_parts().client
-        result_type = compiled_workflow(workflow).result_type if workflow else Any
-        return WorkflowHandle(client, check_id("workflow id", id), run_id, result_type)
+        client, checked = self._open_parts().client, check_id("workflow id", id)
+        if workflow is None:
+            return WorkflowHandle(client, checked, run_id)
+        code = compiled_workflow(workflow)
+        return WorkflowHandle(client, checked, run_id, code.result_type, code=code)
 
     async def list(
         self,
@@ -311,6 +314,7 @@ class Loom:
             closings=self._closings,
             clock=clock,
             is_worked_on_here=self._is_worked_on_here,
+            workers=self._workers,
         )
         starts = Starts(
             store=store,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from loom.authoring.compiled import CompiledWorkflow
+from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
 from loom.errors import (
     HistoryError,
@@ -15,7 +17,7 @@ from loom.errors import (
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
-from loom.handle import HistoryEvent, LogLine, RunAccess, WorkflowInfo
+from loom.handle import Call, HistoryEvent, LogLine, RunAccess, WorkflowInfo
 from loom.history.events import (
     Event,
     SignalReceived,
@@ -35,10 +37,12 @@ from loom.identifiers import (
     WorkflowId,
     new_id,
 )
+from loom.runner.calls import encoded_call
 from loom.runner.checking import check_runs, histories_of
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.imports import check_imported, imported_run
+from loom.runner.queries import Queries, Serving
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.runner.revival import read_records
 from loom.runner.transitions import (
@@ -81,6 +85,7 @@ class Client(RunAccess):
         closings: Closings,
         clock: Clock,
         is_worked_on_here: Callable[[RunId], bool],
+        workers: Iterable[Serving] = (),
     ) -> None:
         self._repository = store.repository
         self._notifier = store.notifier
@@ -88,6 +93,7 @@ class Client(RunAccess):
         self._closings = closings
         self._clock = clock
         self._is_worked_on_here = is_worked_on_here
+        self._queries = Queries(store.repository, converter, workers)
 
     # --- looking ---
 
@@ -226,15 +232,21 @@ class Client(RunAccess):
         self,
         workflow_id: WorkflowId,
         run_id: RunId | None,
-        name: str,
-        payload: Any,
+        call: Call,
+        code: object,
         request_id: str | None,
     ) -> None:
-        check_id("signal name", name)
+        encoded = encoded_call(HandlerKind.SIGNAL, call, _code(code), self._converter)
         if request_id is not None:
             check_id("request id", request_id)
-        signal = SignalReceived(name, self._converter.encode(payload))
+        signal = SignalReceived(encoded.name, encoded.payload)
         await self._send(workflow_id, run_id, signal, request_id)
+
+    async def query(
+        self, workflow_id: WorkflowId, run_id: RunId | None, call: Call, code: object
+    ) -> Any:
+        run = await self._find(workflow_id, run_id)
+        return await self._queries.ask(run, call, _code(code))
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowCancelRequested(_check_reason(reason))
@@ -325,3 +337,8 @@ def _check_reason(reason: object) -> str:
 def _not_found(workflow_id: WorkflowId, run_id: RunId | None) -> str:
     run = f" and run id {run_id!r}" if run_id else ""
     return f"There is no run with the workflow id {workflow_id!r}{run}."
+
+
+def _code(known: object) -> CompiledWorkflow | None:
+    """What a handle was given as the run's code."""
+    return known if isinstance(known, CompiledWorkflow) else None

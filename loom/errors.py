@@ -12,6 +12,9 @@ LoomError
 ├── HistoryError                  a stored event cannot be read by this version of Loom
 │   └── HistoryFormatError        what should be an exported history is none
 ├── WorkflowNotFoundError         no run has that id
+├── QueryError                    a query has no answer: no such handler, or no run to ask
+│   └── QueryFailedError          its handler raised
+├── ReadOnlyError                 a query or a validator asked for what would change the run
 ├── WorkflowNotServedError        the code of a run's workflow, in its version, is not here
 ├── WorkflowAlreadyStartedError   an open run already has that id
 ├── WorkflowClosedError           the run has ended, so it takes no more messages
@@ -91,6 +94,18 @@ class HistoryFormatError(HistoryError):
 
 class WorkflowNotFoundError(LoomError):
     """No run has that id."""
+
+
+class QueryError(LoomError):
+    """A query has no answer: there is no such handler, or the run cannot be asked."""
+
+
+class QueryFailedError(QueryError):
+    """The handler of a query raised; that is the cause of this error."""
+
+
+class ReadOnlyError(LoomError):
+    """A query or a validator asked for what would change the run."""
 
 
 class WorkflowNotServedError(LoomError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
@@ -81,6 +82,17 @@ class LogLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A signal, query or update: the handler's method with its arguments, or a name with a
+    payload."""
+
+    target: Callable[..., Any] | str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    payload: Any = None
+
+
 class RunAccess(ABC):
     """What a handle asks of the client that made it."""
 
@@ -97,10 +109,15 @@ class RunAccess(ABC):
         self,
         workflow_id: WorkflowId,
         run_id: RunId | None,
-        name: str,
-        payload: Any,
+        call: Call,
+        code: object,
         request_id: str | None,
     ) -> None: ...
+
+    @abstractmethod
+    async def query(
+        self, workflow_id: WorkflowId, run_id: RunId | None, call: Call, code: object
+    ) -> Any: ...
 
     @abstractmethod
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None: ...
@@ -139,9 +156,14 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         workflow_id: WorkflowId,
         run_id: RunId | None = None,
         result_type: Any = Any,
+        *,
+        code: object = None,
+        request_id: str | None = None,
     ) -> None:
         self._access = access
         self._result_type = result_type
+        self._code = code
+        self._request_id = request_id
         self.workflow_id = workflow_id
         self.run_id = run_id
         """The one run that is meant; ``None`` for the newest with the workflow id."""
@@ -169,19 +191,79 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         """Where the run stands, and what it is waiting for."""
         return await self._access.info(self.workflow_id, self.run_id)
 
+    def with_request_id(self, request_id: str) -> WorkflowHandle[R_co]:
+        """A handle to the same run, whose signal or update is one and the same request, however
+        often it is sent. Each request has an id of its own."""
+        return WorkflowHandle(
+            self._access,
+            self.workflow_id,
+            self.run_id,
+            self._result_type,
+            code=self._code,
+            request_id=request_id,
+        )
+
+    @overload
     async def signal(
-        self, name: str, payload: Any = None, *, request_id: str | None = None
-    ) -> None:
+        self, name: str, /, payload: Any = None, *, request_id: str | None = None
+    ) -> None: ...
+
+    @overload
+    async def signal[**P](
+        self, signal: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None: ...
+
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
         """Send a signal; it is durable when this returns.
 
         Args:
+            signal: the handler, as in ``handle.signal(Order.add_item, item)``, with its arguments;
+                or a name, with a payload. With a handler the id is given by ``with_request_id``.
             request_id: sending again with the same one delivers nothing twice.
 
         Raises:
             WorkflowClosedError: the run has ended.
-            PayloadError: the payload cannot be stored.
+            PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
+            DefinitionError: the method is no signal handler.
         """
-        await self._access.signal(self.workflow_id, self.run_id, name, payload, request_id)
+        call, request_id = self._call(signal, args, kwargs)
+        await self._access.signal(self.workflow_id, self.run_id, call, self._code, request_id)
+
+    @overload
+    async def query(self, name: str, /, payload: Any = None) -> Any: ...
+
+    @overload
+    async def query[**P, T](
+        self, query: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    async def query(self, query: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Ask the run something; nothing of it is written.
+
+        It is answered in this process, from what has been recorded so far, also when the run has
+        closed. That takes the run's code: that of a worker in this process, or of the class that
+        the handle was given.
+
+        Args:
+            query: the handler, as in ``handle.query(Order.progress)``, with its arguments; or a
+                name, with a payload.
+
+        Raises:
+            WorkflowNotServedError: the run's code is not in this process.
+            QueryError: there is no such query, or the code does not fit the run's history.
+            QueryFailedError: the handler raised.
+            PayloadError: the arguments do not fit the handler's parameters.
+        """
+        call, _ = self._call(query, args, kwargs)
+        return await self._access.query(self.workflow_id, self.run_id, call, self._code)
+
+    def _call(
+        self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Call, str | None]:
+        if not isinstance(target, str):
+            return Call(target, args, kwargs), self._request_id
+        payload, request_id = _by_name(*args, **kwargs)
+        return Call(target, payload=payload), request_id or self._request_id
 
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the run to end: its code gets ``asyncio.CancelledError`` and may clean up first.
@@ -216,3 +298,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
     def __repr__(self) -> str:
         run = f", run_id={self.run_id!r}" if self.run_id else ""
         return f"<WorkflowHandle {self.workflow_id!r}{run}>"
+
+
+def _by_name(payload: Any = None, *, request_id: str | None = None) -> tuple[Any, str | None]:
+    return payload, request_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loom.authoring.compiled import compiled_workflow
+from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.names import check_id
 from loom.authoring.starting import StartOptions
 from loom.client import Client
@@ -51,7 +51,7 @@ class Starts:
             outcome = await worker.starter.start(workflow, request, self._writer)
         else:
             outcome = await self._start_remotely(request)
-        return self._handle(outcome, request, options, workflow.result_type)
+        return self._handle(outcome, request, options, workflow)
 
     async def start_by_name(
         self, name: str, version: str, input: Any, options: StartOptions
@@ -61,7 +61,7 @@ class Starts:
         check_id("version", version)
         request = _request(name, version, self._converter.encode(input, Any), options)
         outcome = await self._start_remotely(request)
-        return self._handle(outcome, request, options, Any)
+        return self._handle(outcome, request, options, None)
 
     async def drain(self) -> None:
         """Wait until the starts under way have an outcome."""
@@ -79,11 +79,15 @@ class Starts:
         return outcome
 
     def _handle(
-        self, outcome: StartOutcome, request: StartRequest, options: StartOptions, result_type: Any
+        self,
+        outcome: StartOutcome,
+        request: StartRequest,
+        options: StartOptions,
+        code: CompiledWorkflow | None,
     ) -> WorkflowHandle[Any]:
         _check_conflict(outcome, request, options)
-        run = outcome.run
-        return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type)
+        run, result_type = outcome.run, Any if code is None else code.result_type
+        return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type, code=code)
 
 
 def _request(name: str, version: str, payload: bytes, options: StartOptions) -> StartRequest:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from loom.authoring.registry import Registry
+from loom.engine.instance import WorkflowInstance
 from loom.errors import ConfigurationError
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import MICROS_PER_SECOND, RunId, new_id
@@ -24,7 +25,7 @@ from loom.runner.task_loop import TaskLoop
 from loom.runner.turns import Turns
 from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.notifier import MESSAGES, activity_topic, workflow_topic
-from loom.storage.records import Leases
+from loom.storage.records import Leases, RunRecord
 from loom.storage.store import Store
 
 _log = logging.getLogger("loom.worker")
@@ -114,6 +115,10 @@ class Worker:
     def owns(self, run_id: RunId) -> bool:
         """Whether the run is being worked on here, so that its end will be heard of here."""
         return run_id in self._owned
+
+    def live_instance(self, run: RunRecord) -> WorkflowInstance | None:
+        """The run's coroutines, if they are here, between two turns, and where the record is."""
+        return self._owned.live_instance(run)
 
     async def run(self) -> None:
         """Work until ``stop()`` is called, then hand everything back."""

@@ -169,8 +169,10 @@ def _decorated(cls: type) -> list[tuple[Callable[..., Any], HandlerOptions]]:
                 options[attribute] = own
             elif attribute in options and inspect.isfunction(value):
                 setattr(value, _ATTRIBUTE, options[attribute])
-            if attribute in options:
-                methods[attribute] = value
+            else:
+                options.pop(attribute, None)
+                continue
+            methods[attribute] = value
     return [(methods[attribute], options[attribute]) for attribute in options]
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from loom.authoring.activity import ActivityDefinition
@@ -31,6 +30,7 @@ from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
 from loom.engine.handlers import RunningHandlers
 from loom.engine.loop import DeterministicLoop
+from loom.engine.queries import answer, copied
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
 from loom.engine.signals import SignalBox
@@ -82,6 +82,8 @@ class WorkflowInstance(Runtime):
         self.status = RunStatus.RUNNING
         self._workflow = workflow
         self._make_random = random
+        self._random: Random | None = None
+        self._converter = converter
         self._recorder = recorder = Recorder(converter)
         self._timers = Timers(recorder)
         self._loop = DeterministicLoop(self._timers, run_id)  # type: ignore[abstract]  # it refuses the rest
@@ -95,6 +97,7 @@ class WorkflowInstance(Runtime):
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._is_for_reading = False
         self._flags: frozenset[Flag] = frozenset()
 
     # --- what the runner asks ---
@@ -104,16 +107,19 @@ class WorkflowInstance(Runtime):
         history: Iterable[tuple[int, Stamped]],
         *,
         on_arrival: Callable[[int, Stamped], None] | None = None,
+        for_reading: bool = False,
     ) -> None:
         """Bring a fresh instance to where its history ends.
 
         Args:
             history: all of the run's events in order, each with its sequence.
             on_arrival: told of each arrival, and its sequence, before it is delivered.
+            for_reading: keep what the code has made when the run is closed, to be asked about it.
 
         Raises:
             NonDeterministicWorkflowError: the code does not ask for what was recorded.
         """
+        self._is_for_reading = for_reading
         arrivals: list[tuple[int, Stamped]] = []
         commands: list[tuple[int, CommandEvent]] = []
         for sequence, stamped in history:
@@ -148,6 +154,31 @@ class WorkflowInstance(Runtime):
     def take_due_timers(self, now: Micros) -> list[int]:
         """The ids of timers that are due; each is given out once."""
         return self._timers.take_due(now)
+
+    def answer_query(self, name: str, payload: bytes) -> bytes | None:
+        """What the run's code answers to a query; ``None`` when it can only be asked in an instance
+        of its own, since what it has made cannot be copied.
+
+        Raises ``QueryError`` when nobody answers it, and ``QueryFailedError`` when whoever does
+        raises or tries to change something.
+        """
+        handlers, workflow = self._workflow.handlers, self._handlers.workflow
+        if not self._is_for_reading:
+            workflow = self._copied(workflow)
+        if workflow is None:
+            return None
+        self._log.lines = []
+        try:
+            with self._recorder.reading(f"The query {name!r}"):
+                return answer(handlers, workflow, name, payload, self._converter)
+        finally:
+            self._log.pass_on()
+
+    def _copied(self, workflow: Any) -> Any:
+        """The object of the run's code as a copy, whose changes are of no consequence."""
+        context = self._context
+        shared = (self, self._loop, context, context and context.state, context and context.logger)
+        return copied(workflow, shared)
 
     @property
     def is_open(self) -> bool:
@@ -234,14 +265,16 @@ class WorkflowInstance(Runtime):
             self._signals.put(event.name, event.payload)
 
     def _on_terminated(self, event: WorkflowTerminated) -> None:
-        self.status = RunStatus.TERMINATED
-        self.unwind()
+        self._end(RunStatus.TERMINATED)
 
     # --- what the code asks for ---
 
-    @cached_property
+    @property
     def random(self) -> Random:
-        return self._make_random()
+        self._recorder.check_writable()
+        if self._random is None:
+            self._random = self._make_random()
+        return self._random
 
     @property
     def is_replaying(self) -> bool:
@@ -294,8 +327,12 @@ class WorkflowInstance(Runtime):
 
     def _close(self, main: asyncio.Task[Any]) -> None:
         final = self._recorder.record(self._final_event(main), in_code=False)
-        self.status = FINAL_STATUS[type(final)]
-        self.unwind()
+        self._end(FINAL_STATUS[type(final)])
+
+    def _end(self, status: RunStatus) -> None:
+        self.status = status
+        if not self._is_for_reading:
+            self.unwind()
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if self._handlers.error is not None:

@@ -43,6 +43,23 @@ class TimerService(Protocol):
     def cancel_timer(self, timer_id: int) -> None: ...
 
 
+class _Refusing(TimerService):
+    """Stands in for what would come of a change, where only a look is allowed."""
+
+    def __init__(self, refuse: Callable[[], None]) -> None:
+        self._refuse = refuse
+
+    def append(self, handle: asyncio.Handle) -> None:
+        self._refuse()
+
+    def start_timer(self, fire_at: Micros, callback: Callable[[], None]) -> int:
+        self._refuse()
+        return 0
+
+    def cancel_timer(self, timer_id: int) -> None:
+        self._refuse()
+
+
 class _NoTimers(TimerService):
     """What a loop has left when it is unwound: nothing that is asked for will come about."""
 
@@ -135,6 +152,20 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def _idle(self) -> None:
         with suppress(StopReplay):  # of a loop that has been halted meanwhile
             self.when_idle()
+
+    @contextmanager
+    def frozen(self, refuse: Callable[[], None]) -> Iterator[None]:
+        """Let the block look at what the tasks made, without a running loop and without adding to
+        what is to be done: ``refuse`` is called, and raises, where it would be added."""
+        ready, timers, count = self._ready, self._timers, self._task_count
+        refusing: Any = _Refusing(refuse)
+        self._ready = self._timers = refusing
+        try:
+            with self._running():
+                events._set_running_loop(None)
+                yield
+        finally:
+            self._ready, self._timers, self._task_count = ready, timers, count
 
     @contextmanager
     def _running(self) -> Iterator[None]:

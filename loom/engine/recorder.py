@@ -8,7 +8,7 @@ from typing import Any
 
 from loom.engine.loop import DeterministicLoop
 from loom.engine.matching import Matcher, unasked
-from loom.errors import CodecError, NonDeterministicWorkflowError, StopReplay
+from loom.errors import CodecError, NonDeterministicWorkflowError, ReadOnlyError, StopReplay
 from loom.history.events import CommandEvent, Event, Stamped
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros
@@ -22,6 +22,7 @@ class Recorder:
         turn: the events of the turn under way.
         last_id: the id of the last command that has one.
         error: what halted the run, if anything has.
+        reader: what looks at the run now, and so must not change it; ``None`` when nothing does.
     """
 
     loop: DeterministicLoop
@@ -32,6 +33,7 @@ class Recorder:
         self.turn: list[Stamped] = []
         self.last_id = 0
         self.error: Exception | None = None
+        self.reader: str | None = None
 
     @property
     def now(self) -> Micros:
@@ -49,9 +51,31 @@ class Recorder:
         self._matcher.finish()
         self._matcher = None
 
+    # --- reading ---
+
+    @contextmanager
+    def reading(self, reader: str) -> Iterator[None]:
+        """Refuse every command of the block, and whatever it would have the loop do."""
+        self.reader = reader
+        try:
+            with self.loop.frozen(self.check_writable):
+                yield
+        finally:
+            self.reader = None
+
+    def check_writable(self) -> None:
+        """Raises ``ReadOnlyError`` when only a look at the run is allowed."""
+        if self.reader is not None:
+            raise ReadOnlyError(
+                f"{self.reader} asked for something that would change the run, and may only look: "
+                "no activity, timer or signal, no change of the state, no random numbers and no "
+                "tasks. What shall change the run is an update or a signal."
+            )
+
     # --- commands ---
 
     def next_id(self) -> int:
+        self.check_writable()
         self.last_id += 1
         return self.last_id
 
@@ -60,6 +84,7 @@ class Recorder:
 
         ``in_code`` is whether the code that asks is on the call stack.
         """
+        self.check_writable()
         if self._matcher is None:
             # Of code that is being unwound too, whose turn is void: raising instead could spin for
             # ever in a loop that swallows every exception.

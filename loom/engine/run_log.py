@@ -20,12 +20,17 @@ class RunLog:
         self._recorder = recorder
         self._extra = extra
         self.lines: list[LoggedLine] = []
+        self._unkept: list[LoggedLine] = []
         self.count = 0
         """How many lines the run has ever logged."""
 
     def log(self, level: int, text: Callable[[], str]) -> None:
-        self.count += 1
         recorder = self._recorder
+        if recorder.reader is not None:
+            # Who only looks leaves no trace, and no gap in the numbers of what is kept.
+            self._unkept.append(LoggedLine(0, recorder.now, level, storable(text(), MAX_MESSAGE)))
+            return
+        self.count += 1
         if recorder.is_replaying or recorder.loop.halted:
             return
         message = storable(text(), MAX_MESSAGE)
@@ -34,6 +39,7 @@ class RunLog:
     def pass_on(self) -> None:
         """Give the lines to ``logging``: after the turn, where no handler can run on the
         workflow's loop or raise into its code."""
-        for line in self.lines:
+        lines, self._unkept = [*self._unkept, *self.lines], []
+        for line in lines:
             with suppress(Exception):
                 _log.log(line.level, "%s", line.message, extra=self._extra)

@@ -36,6 +36,11 @@ class InstanceCache:
             return None
         return entry[1]
 
+    def look(self, run_key: RunKey, sequence: int) -> WorkflowInstance | None:
+        """The same without taking it out, as if nobody had looked."""
+        entry = self._instances.get(run_key)
+        return entry[1] if entry is not None and entry[0] == sequence else None
+
     def discard(self, run_key: RunKey) -> None:
         entry = self._instances.pop(run_key, None)
         if entry is not None:

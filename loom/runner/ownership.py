@@ -12,7 +12,7 @@ from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
 from loom.runner.instance_cache import InstanceCache
 from loom.runner.owned_run import OwnedRun
-from loom.storage.records import Leases, RunLease, TaskLease
+from loom.storage.records import Leases, RunLease, RunRecord, TaskLease
 from loom.storage.repository import LeaseRepository
 
 _log = logging.getLogger("loom.worker")
@@ -87,6 +87,14 @@ class Ownership:
     def recall(self, owned: OwnedRun) -> WorkflowInstance | None:
         """The live instance that was kept, if the run stands where it saw it last."""
         return self._cache.take(owned.run_key, owned.run.sequence)
+
+    def live_instance(self, run: RunRecord) -> WorkflowInstance | None:
+        """The instance of a run that is here between two turns, where the record says it is."""
+        owned = self._owned.get(run.run_key)
+        if owned is None:
+            return self._cache.look(run.run_key, run.sequence)
+        is_there = not owned.busy and owned.sequence == run.sequence
+        return owned.instance if is_there else None
 
     def discard(self, owned: OwnedRun) -> None:
         """Own a run no more, and throw its instance away."""

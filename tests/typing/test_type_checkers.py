@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-FILES = [str(FOLDER / f"{name}.py") for name in ("definitions", "activities", "starting")]
+FILES = [
+    str(FOLDER / f"{name}.py") for name in ("definitions", "activities", "starting", "talking")
+]
 
 CHECKERS = {"mypy": ["-m", "mypy", "--strict"], "pyright": ["-m", "pyright"]}
 

@@ -1,0 +1,46 @@
+"""Signals, queries and updates as they are sent: a name and a payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from loom.authoring.compiled import CompiledWorkflow
+from loom.authoring.handlers import HandlerDefinition, HandlerKind, handler_of
+from loom.authoring.names import check_id
+from loom.handle import Call
+from loom.history.payloads import PayloadConverter
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCall:
+    """What is sent, and what its answer is read as."""
+
+    name: str
+    payload: bytes
+    result_type: Any = Any
+
+
+def encoded_call(
+    kind: HandlerKind, call: Call, code: CompiledWorkflow | None, converter: PayloadConverter
+) -> EncodedCall:
+    """A call of a handler, checked as far as the handler is known here.
+
+    Raises ``PayloadError`` when the arguments do not fit it, and ``DefinitionError`` when the
+    method is no such handler.
+    """
+    if isinstance(call.target, str):
+        name = check_id(f"{kind} name", call.target)
+        handler = code.handlers.find(kind, name) if code is not None else None
+        return _encoded(name, call.payload, handler, converter)
+    handler = handler_of(call.target, kind)
+    value = handler.parameters.pack(handler.parameters.bind(call.args, call.kwargs))
+    return _encoded(handler.name, value, handler, converter)
+
+
+def _encoded(
+    name: str, value: Any, handler: HandlerDefinition | None, converter: PayloadConverter
+) -> EncodedCall:
+    if handler is None:
+        return EncodedCall(name, converter.encode(value))
+    return EncodedCall(name, converter.encode(value, handler.payload_type), handler.result_type)
