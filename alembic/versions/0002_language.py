@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("workflows", sa.Column("memo", sa.LargeBinary()))
     op.add_column("tasks", sa.Column("details", sa.LargeBinary()))
     op.add_column("tasks", sa.Column("start_by", sa.BigInteger()))
+    op.add_column("tasks", sa.Column("parked_until", sa.BigInteger()))
     _create_answers()
     _create_tags()
 
@@ -24,6 +25,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("tags")
     op.drop_table("answers")
+    op.drop_column("tasks", "parked_until")
     op.drop_column("tasks", "start_by")
     op.drop_column("tasks", "details")
     op.drop_column("workflows", "memo")

@@ -31,6 +31,7 @@ from loom.storage.records import (
     ActivityCompletion,
     ActivityTasks,
     EventRecord,
+    Heartbeat,
     Leases,
     LogRecord,
     Message,
@@ -107,13 +108,19 @@ class MemoryRepository(Repository):
                 for run in self._runs.values()
                 for task in run.tasks.values()
                 if task.new.queue == claim.queue and task.new.name in claim.names
+                if task.may_start(claim.now)
             ]
             meant.sort(key=lambda pair: pair[1].due_at)
             claimed = [pair for pair in meant if pair[1].due_at <= claim.now][: claim.limit]
             next_due_at = earliest(task.due_at for _, task in meant[len(claimed) :])
+            parked = [task.parked_until for _, task in claimed]
             for _, task in claimed:
                 task.lease(claim.owner, claim.lease_expires_at)
-            return ActivityTasks([as_activity_task(*pair) for pair in claimed], next_due_at)
+            told = [
+                as_activity_task(run, task, until)
+                for (run, task), until in zip(claimed, parked, strict=True)
+            ]
+            return ActivityTasks(told, next_due_at)
 
     async def complete_activity_tasks(
         self, completions: Sequence[ActivityCompletion]
@@ -130,9 +137,19 @@ class MemoryRepository(Repository):
             del run.tasks[completion.activity_id]
             run.receive(f"activity:{completion.activity_id}", completion.arrival, completion.now)
         else:
-            task.failures += 1
-            task.last_failure = completion.failure
-            task.free(completion.now if completion.retry_at is None else completion.retry_at)
+            task.end(completion)
+        return WriteOutcome.WRITTEN
+
+    async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
+        async with self._transaction():
+            return [self._record_heartbeat(heartbeat) for heartbeat in heartbeats]
+
+    def _record_heartbeat(self, heartbeat: Heartbeat) -> WriteOutcome:
+        run = self._runs.get(heartbeat.run_key)
+        task = run.tasks.get(heartbeat.activity_id) if run is not None else None
+        if task is None or task.token != heartbeat.token:
+            return WriteOutcome.LOST
+        task.hear(heartbeat)
         return WriteOutcome.WRITTEN
 
     # --- leases ----------------------------------------------------------------------------------

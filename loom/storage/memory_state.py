@@ -9,10 +9,12 @@ from loom.errors import StoreError
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey, WorkerId
 from loom.storage.records import (
+    ActivityCompletion,
     ActivityTask,
     Arrival,
     Effects,
     EventRecord,
+    Heartbeat,
     InboxRecord,
     LogRecord,
     NewRun,
@@ -36,19 +38,43 @@ class StoredTask:
     lease_owner: WorkerId | None = None
     lease_expires_at: Micros | None = None
     last_failure: bytes | None = None
+    details: bytes | None = None
+    start_by: Micros | None = None
+    parked_until: Micros | None = None
 
     @property
     def due_at(self) -> Micros:
         return self.available_at if self.lease_expires_at is None else self.lease_expires_at
 
+    def may_start(self, now: Micros) -> bool:
+        return self.start_by is None or now < self.start_by
+
     def lease(self, owner: WorkerId, expires_at: Micros | None) -> None:
-        self.attempt += 1
+        if self.parked_until is None:
+            self.attempt += 1
         self.token += 1
         self.lease_owner, self.lease_expires_at = owner, expires_at
+        self.start_by = self.parked_until = None
 
     def free(self, available_at: Micros) -> None:
         self.available_at = available_at
         self.lease_owner = self.lease_expires_at = None
+
+    def end(self, completion: ActivityCompletion) -> None:
+        """The attempt has failed, or goes on without its worker."""
+        self.parked_until = completion.parked_until
+        if completion.details is not None:
+            self.details = completion.details
+        if completion.parked_until is None:
+            self.failures += 1
+            self.last_failure = completion.failure
+        self.free(completion.now if completion.retry_at is None else completion.retry_at)
+
+    def hear(self, heartbeat: Heartbeat) -> None:
+        if heartbeat.details is not None:
+            self.details = heartbeat.details
+        if self.parked_until is not None and heartbeat.retry_at is not None:
+            self.available_at = heartbeat.retry_at
 
     def as_pending(self) -> PendingTask:
         return PendingTask(
@@ -61,6 +87,9 @@ class StoredTask:
             self.lease_owner,
             self.lease_expires_at,
             self.last_failure,
+            self.details,
+            self.start_by,
+            self.parked_until,
         )
 
 
@@ -168,7 +197,7 @@ class StoredRun:
         for activity_id in effects.finished_tasks:
             self.tasks.pop(activity_id, None)
         for new in effects.tasks:
-            self.tasks[new.activity_id] = StoredTask(new, new.available_at)
+            self.tasks[new.activity_id] = StoredTask(new, new.available_at, start_by=new.start_by)
             if new.leased:
                 self.tasks[new.activity_id].lease(owner, effects.task_lease_expires_at)
         self._keep_or_give_back(effects, owner)
@@ -251,7 +280,7 @@ def earliest(moments: Iterable[Micros | None]) -> Micros | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def as_activity_task(run: StoredRun, task: StoredTask) -> ActivityTask:
+def as_activity_task(run: StoredRun, task: StoredTask, parked_until: Micros | None) -> ActivityTask:
     """The attempt as its claimer is told of it."""
     return ActivityTask(
         run_key=run.record.run_key,
@@ -263,4 +292,6 @@ def as_activity_task(run: StoredRun, task: StoredTask) -> ActivityTask:
         token=task.token,
         scheduled=run.events[task.new.sequence - 1],
         last_failure=task.last_failure,
+        details=task.details,
+        parked_until=parked_until,
     )

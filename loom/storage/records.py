@@ -134,6 +134,9 @@ class NewTask:
     leased: bool = False
     """Whether the worker that writes it starts it itself, as attempt 1 with token 1, under the
     lease that ``Effects.task_lease_expires_at`` gives."""
+    start_by: Micros | None = None
+    """Nobody claims it from then on who would be the first to; one that is born leased has been
+    claimed. What becomes of it then is its run's business."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +276,8 @@ class ActivityClaim:
 
 @dataclass(frozen=True, slots=True)
 class ActivityTask:
-    """A claimed activity task; each claim grows ``attempt`` and ``token``."""
+    """A claimed activity task; each claim grows ``token``, and ``attempt`` too unless the one
+    before was parked: then it is that one's end which is claimed."""
 
     run_key: RunKey
     workflow_id: WorkflowId
@@ -287,6 +291,10 @@ class ActivityTask:
     scheduled: EventRecord
     """The event that asked for it."""
     last_failure: bytes | None = None
+    details: bytes | None = None
+    """What the last heartbeat brought that brought any."""
+    parked_until: Micros | None = None
+    """Where the attempt stood that nobody held: see ``ActivityCompletion``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +309,10 @@ class ActivityCompletion:
 
     With an ``arrival`` the task is over and the arrival goes to the run's inbox. Without one the
     attempt failed, and the task may be claimed again from ``retry_at``.
+
+    With ``parked_until`` the attempt has not failed: it goes on without its worker, under the same
+    token, and may be ended by whoever has that. The task is claimed again from ``retry_at``, which
+    heartbeats put off, and ``parked_until`` is only given back to that claim.
     """
 
     run_key: RunKey
@@ -310,6 +322,22 @@ class ActivityCompletion:
     arrival: Arrival | None = None
     retry_at: Micros | None = None
     failure: bytes | None = None
+    details: bytes | None = None
+    """As of a heartbeat; ``None`` leaves them as they are."""
+    parked_until: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life of one attempt, fenced by the task's token."""
+
+    run_key: RunKey
+    activity_id: int
+    token: int
+    details: bytes | None = None
+    """For the next attempt; ``None`` leaves what an earlier one said."""
+    retry_at: Micros | None = None
+    """When the attempt, if it is parked, may be claimed unless another heartbeat comes."""
 
 
 # --- leases --------------------------------------------------------------------------------------
@@ -352,3 +380,7 @@ class PendingTask:
     lease_owner: WorkerId | None
     lease_expires_at: Micros | None
     last_failure: bytes | None
+    details: bytes | None = None
+    start_by: Micros | None = None
+    """Only while nobody has claimed it yet."""
+    parked_until: Micros | None = None

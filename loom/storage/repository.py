@@ -30,6 +30,7 @@ from loom.storage.records import (
     ActivityCompletion,
     ActivityTasks,
     EventRecord,
+    Heartbeat,
     Leases,
     LogRecord,
     Message,
@@ -112,7 +113,14 @@ class ActivityTaskRepository(LeaseRepository):
     async def complete_activity_tasks(
         self, completions: Sequence[ActivityCompletion]
     ) -> Sequence[WriteOutcome]:
-        """End attempts: message the run, or make the task available again.
+        """End attempts: message the run, make the task available again, or park it.
+
+        ``LOST`` when the task is gone or has been claimed since.
+        """
+
+    @abstractmethod
+    async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
+        """Keep what attempts say of how far they are.
 
         ``LOST`` when the task is gone or has been claimed since.
         """

@@ -11,7 +11,7 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.repository import Repository
 from loom.testing.conformance import RepositoryConformance, StatefulConformance
 from loom.testing.conformance.scene import Scene
-from tests.conformance import broken_claims, broken_writes
+from tests.conformance import broken_attempts, broken_claims, broken_writes
 from tests.conformance.broken_stores import Broken
 
 BROKEN = Broken.__subclasses__()
@@ -55,6 +55,9 @@ class Comparison(StatefulConformance):
         broken_claims.MessagesGiveRunsToAnybody,
         broken_claims.ReleasedRunsLoseTheirTimer,
         broken_claims.AttemptsAreNotFenced,
+        broken_attempts.HeartbeatsAreNotFenced,
+        broken_attempts.ParkedAttemptsCountAsFailed,
+        broken_attempts.LateRetriesAreForbidden,
     ],
     ids=lambda broken: broken.__name__,
 )

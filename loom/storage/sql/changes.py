@@ -226,7 +226,8 @@ def _new_task(
         "lease_expires_at": expires_at,
         "last_failure": None,
         "details": None,
-        "start_by": None,
+        "start_by": None if task.leased else task.start_by,
+        "parked_until": None,
     }
 
 

@@ -21,6 +21,7 @@ from loom.storage.records import (
 )
 from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_record, run_state
 from loom.storage.sql.statements import Statements
+from loom.storage.sql.statements.tasks import TASK_STATE
 from loom.storage.sql.transactions import Many, Query, Rows, Transaction
 
 
@@ -128,7 +129,12 @@ def _read_inboxes(
 
 def look_for_tasks(s: Statements, claim: ActivityClaim) -> Transaction[Outlook]:
     """When tasks that the claim would match are due."""
-    parameters = {"queue": claim.queue, "names": s.array(claim.names), "limit": claim.limit + 1}
+    parameters = {
+        "queue": claim.queue,
+        "names": s.array(claim.names),
+        "now": claim.now,
+        "limit": claim.limit + 1,
+    }
     rows = yield Query(s.tasks.look_for_due, parameters)
     return Outlook([due_at for (due_at,) in rows], claim.now)
 
@@ -142,23 +148,33 @@ def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[Activit
         "limit": claim.limit,
     }
     rows = yield Query(s.tasks.claim_due, parameters)
-    tasks = [TaskState(*row[:10]) for row in rows]
+    columns = len(TASK_STATE)
+    tasks = [TaskState(*row[:columns]) for row in rows]
+    parked = [task.parked_until for task in tasks]
     for task in tasks:
         task.lease(claim.owner, claim.lease_expires_at)
     if tasks:
         yield Many(s.tasks.save, [task.parameters() for task in tasks])
-    return [_activity_task(task, row) for task, row in zip(tasks, rows, strict=True)]
+    return [
+        _activity_task(task, row[columns:], until)
+        for task, row, until in zip(tasks, rows, parked, strict=True)
+    ]
 
 
-def _activity_task(task: TaskState, row: Sequence[Any]) -> ActivityTask:
+def _activity_task(
+    task: TaskState, told: Sequence[Any], parked_until: Micros | None
+) -> ActivityTask:
+    workflow_id, run_id, *scheduled = told
     return ActivityTask(
         run_key=task.run_key,
-        workflow_id=row[10],
-        run_id=row[11],
+        workflow_id=workflow_id,
+        run_id=run_id,
         activity_id=task.activity_id,
         attempt=task.attempt,
         failures=task.failures,
         token=task.lease_token,
-        scheduled=event_record(row[12:]),
+        scheduled=event_record(scheduled),
         last_failure=task.last_failure,
+        details=task.details,
+        parked_until=parked_until,
     )

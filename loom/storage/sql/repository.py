@@ -10,6 +10,7 @@ from loom.storage.records import (
     ActivityCompletion,
     ActivityTasks,
     EventRecord,
+    Heartbeat,
     Leases,
     LogRecord,
     Message,
@@ -77,6 +78,11 @@ class SqlRepository(Repository):
             return ()
         transaction = writes.complete_activity_tasks(self._statements, completions)
         return await self._database.write(transaction)
+
+    async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
+        if not heartbeats:
+            return ()
+        return await self._database.write(writes.record_heartbeats(self._statements, heartbeats))
 
     # --- leases ----------------------------------------------------------------------------------
 

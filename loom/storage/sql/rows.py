@@ -9,7 +9,16 @@ from typing import Any, Final
 from loom.errors import StoreError
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
-from loom.storage.records import Arrival, Effects, EventRecord, InboxRecord, NewRun, RunRecord
+from loom.storage.records import (
+    ActivityCompletion,
+    Arrival,
+    Effects,
+    EventRecord,
+    Heartbeat,
+    InboxRecord,
+    NewRun,
+    RunRecord,
+)
 
 type Row = Sequence[Any]
 
@@ -176,11 +185,16 @@ class TaskState:
     available_at: Micros
     due_at: Micros
     last_failure: bytes | None
+    details: bytes | None
+    start_by: Micros | None
+    parked_until: Micros | None
 
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
-        """Claim it for one more attempt."""
+        """Claim it for one more attempt, or for the end of a parked one."""
         self.lease_token += 1
-        self.attempt += 1
+        if self.parked_until is None:
+            self.attempt += 1
+        self.start_by = self.parked_until = None
         self.extend(owner, expires_at)
 
     def extend(self, owner: WorkerId, expires_at: Micros) -> None:
@@ -191,6 +205,23 @@ class TaskState:
         """End the attempt; another may follow."""
         self.lease_owner = self.lease_expires_at = None
         self.available_at = self.due_at = available_at
+
+    def end(self, completion: ActivityCompletion) -> None:
+        """The attempt has failed, or goes on without its worker."""
+        self.parked_until = completion.parked_until
+        if completion.details is not None:
+            self.details = completion.details
+        if completion.parked_until is None:
+            self.failures += 1
+            self.last_failure = completion.failure
+        self.free(completion.now if completion.retry_at is None else completion.retry_at)
+
+    def hear(self, heartbeat: Heartbeat) -> None:
+        """Keep what a sign of life brings."""
+        if heartbeat.details is not None:
+            self.details = heartbeat.details
+        if self.parked_until is not None and heartbeat.retry_at is not None:
+            self.available_at = self.due_at = heartbeat.retry_at
 
     def parameters(self) -> dict[str, Any]:
         """What saving it takes."""
@@ -205,6 +236,9 @@ class TaskState:
             "available_at": self.available_at,
             "due_at": self.due_at,
             "last_failure": self.last_failure,
+            "details": self.details,
+            "start_by": self.start_by,
+            "parked_until": self.parked_until,
         }
 
 

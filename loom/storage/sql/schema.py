@@ -140,8 +140,10 @@ tasks = Table(
     Column("last_failure", LargeBinary),
     # What the last heartbeat said, for the next attempt.
     Column("details", LargeBinary),
-    # No first attempt begins after; NULL when it may wait for ever.
+    # Nobody is the first to claim it from then on; NULL when it may wait for ever, or was claimed.
     Column("start_by", BigInteger),
+    # Not NULL while an attempt goes on that no worker holds.
+    Column("parked_until", BigInteger),
     sqlite_with_rowid=False,
 )
 

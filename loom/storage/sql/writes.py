@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from loom.identifiers import Micros, RunKey
 from loom.storage.records import (
     ActivityCompletion,
+    Heartbeat,
     Message,
     SendOutcome,
     Transition,
@@ -145,8 +146,26 @@ def _complete(
         run, message_id = changes.runs[completion.run_key], f"activity:{completion.activity_id}"
         changes.deliver(run, message_id, completion.arrival, completion.now)
     else:
-        task.failures += 1
-        task.last_failure = completion.failure
-        task.free(completion.now if completion.retry_at is None else completion.retry_at)
+        task.end(completion)
         changes.save_task(task)
+    return WriteOutcome.WRITTEN
+
+
+def record_heartbeats(
+    s: Statements, heartbeats: Sequence[Heartbeat]
+) -> Transaction[list[WriteOutcome]]:
+    """Keep what attempts say of how far they are."""
+    tasks = yield from lock_tasks(s, ((beat.run_key, beat.activity_id) for beat in heartbeats))
+    changes = Changes(())
+    outcomes = [_hear(changes, tasks, heartbeat) for heartbeat in heartbeats]
+    yield from changes.flush(s)
+    return outcomes
+
+
+def _hear(changes: Changes, tasks: dict[TaskKey, TaskState], heartbeat: Heartbeat) -> WriteOutcome:
+    task = tasks.get((heartbeat.run_key, heartbeat.activity_id))
+    if task is None or task.lease_token != heartbeat.token:
+        return WriteOutcome.LOST
+    task.hear(heartbeat)
+    changes.save_task(task)
     return WriteOutcome.WRITTEN

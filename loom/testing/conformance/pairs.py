@@ -66,6 +66,7 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         scene.task(first, available_at=now),
         sequence=events[-1].sequence,
         leased=plan.schedule == "leased",
+        start_by=now + LEASE if plan.schedule == "late" else None,
     )
     said = Message(workflow_id(scene, plan.to or 0), MESSAGE_IDS[first % 4], arrival())
     effects = Effects(

@@ -30,11 +30,13 @@ from loom.storage.records import (
     ActivityCompletion,
     ActivityTask,
     Effects,
+    Heartbeat,
     Leases,
     Message,
     NewRun,
     WorkflowTask,
     WorkflowTasks,
+    WriteOutcome,
 )
 from loom.storage.repository import Repository
 from loom.testing.conformance.base import Conformance
@@ -80,7 +82,7 @@ a_plan = st.builds(
     status=a_status,
     keep=st.booleans(),
     consume=st.integers(0, 3),
-    schedule=st.sampled_from(["", "free", "leased"]),
+    schedule=st.sampled_from(["", "free", "leased", "late"]),
     finish=st.sets(st.integers(1, 4), max_size=2),
     to=st.none() | a_workflow,
     wake_in=st.none() | a_delay,
@@ -238,6 +240,31 @@ class Comparison(RuleBasedStateMachine):
         one = self.run(self.scenes.reference.complete(end(pair.reference)))
         two = self.run(self.scenes.tested.complete(end(pair.tested)))
         assert one == two
+
+    @precondition(lambda self: self.attempts)
+    @rule(age=an_age, due_in=a_delay)
+    def park(self, age: int, due_in: Micros) -> None:
+        due_at = self.now + due_in
+
+        def park(task: ActivityTask) -> ActivityCompletion:
+            return replace(failure(task, due_at), now=self.now, parked_until=due_at + SECOND)
+
+        pair = aged(self.attempts, age)
+        one = self.run(self.scenes.reference.complete(park(pair.reference)))
+        two = self.run(self.scenes.tested.complete(park(pair.tested)))
+        assert one == two
+
+    @precondition(lambda self: self.attempts)
+    @rule(age=an_age, details=st.none() | st.binary(max_size=3), due_in=st.none() | a_delay)
+    def beat(self, age: int, details: bytes | None, due_in: Micros | None) -> None:
+        retry_at = None if due_in is None else self.now + due_in
+
+        def beat(scene: Scene, task: ActivityTask) -> list[WriteOutcome]:
+            heartbeat = Heartbeat(task.run_key, task.activity_id, task.token, details, retry_at)
+            return list(self.run(scene.repository.record_heartbeats([heartbeat])))
+
+        pair, scenes = aged(self.attempts, age), self.scenes
+        assert beat(scenes.reference, pair.reference) == beat(scenes.tested, pair.tested)
 
     # Leases
 

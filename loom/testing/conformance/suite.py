@@ -5,6 +5,7 @@ from __future__ import annotations
 from loom.testing.conformance.activities import ActivitiesConformance
 from loom.testing.conformance.claims import ClaimsConformance
 from loom.testing.conformance.concurrency import ConcurrencyConformance
+from loom.testing.conformance.heartbeats import HeartbeatsConformance
 from loom.testing.conformance.inbox import InboxConformance
 from loom.testing.conformance.leases import LeasesConformance
 from loom.testing.conformance.rules import RulesConformance
@@ -22,6 +23,7 @@ class RepositoryConformance(
     ClaimsConformance,
     LeasesConformance,
     ActivitiesConformance,
+    HeartbeatsConformance,
     ConcurrencyConformance,
     StatefulConformance,
 ):
@@ -32,6 +34,7 @@ __all__ = [
     "ActivitiesConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",
+    "HeartbeatsConformance",
     "InboxConformance",
     "LeasesConformance",
     "RepositoryConformance",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Column, and_, bindparam, delete, select, update
+from sqlalchemy import Column, and_, bindparam, delete, or_, select, update
 
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.schema import events, tasks, workflows
@@ -24,6 +24,9 @@ TASK_STATE: Final = (
     _task.available_at,
     _task.due_at,
     _task.last_failure,
+    _task.details,
+    _task.start_by,
+    _task.parked_until,
 )
 """The columns of a ``TaskState``, in its order."""
 
@@ -79,6 +82,9 @@ class TaskStatements(StatementSet):
             _task.lease_owner,
             _task.lease_expires_at,
             _task.last_failure,
+            _task.details,
+            _task.start_by,
+            _task.parked_until,
         )
         mine = query.where(_task.run_key == micros("key"))
         return self._compile(mine.order_by(_task.activity_id))
@@ -87,7 +93,8 @@ class TaskStatements(StatementSet):
 
     @cached_property
     def look_for_due(self) -> Statement:
-        query = select(_task.due_at).where(self._is_meant).order_by(_task.due_at)
+        query = select(_task.due_at).where(self._is_meant, self._may_start)
+        query = query.order_by(_task.due_at)
         return self._compile(query.limit(micros("limit")))
 
     @cached_property
@@ -97,10 +104,14 @@ class TaskStatements(StatementSet):
         is_scheduling = and_(event.run_key == _task.run_key, event.sequence == _task.sequence)
         told = tasks.join(events, is_scheduling).join(workflows, run.run_key == _task.run_key)
         query = select(*TASK_STATE, run.workflow_id, run.run_id, *EVENT).select_from(told)
-        due = query.where(self._is_meant, _task.due_at <= micros("now"))
+        due = query.where(self._is_meant, self._may_start, _task.due_at <= micros("now"))
         ordered = due.order_by(_task.due_at, _task.run_key, _task.activity_id)
         limited = ordered.limit(micros("limit"))
         return self._compile(limited.with_for_update(of=tasks, skip_locked=True))
+
+    @property
+    def _may_start(self) -> Any:
+        return or_(_task.start_by.is_(None), _task.start_by > micros("now"))
 
     @property
     def _is_meant(self) -> Any:
