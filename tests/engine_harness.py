@@ -22,7 +22,6 @@ from loom.history.events import (
     Event,
     SignalReceived,
     Stamped,
-    TimerFired,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,
@@ -133,8 +132,8 @@ class SimulatedRun:
         end = self.now + round(seconds * MICROS_PER_SECOND)
         while self.instance.wake_at is not None and self.instance.wake_at <= end:
             self.now = max(self.now, self.instance.wake_at)
-            for timer_id in self.instance.take_due_timers(self.now):
-                self.deliver(TimerFired(timer_id))
+            for due in self.instance.take_due(self.now):
+                self.deliver(due)
         self.now = end
 
     def run(self, *activities: Callable[..., Any]) -> SimulatedRun:

@@ -8,6 +8,7 @@ from typing import Any
 
 from loom.authoring.activity import ActivityDefinition
 from loom.engine.activity_errors import ActivityFailure, activity_error
+from loom.engine.deadlines import Deadlines
 from loom.engine.recorder import Recorder
 from loom.history.events import (
     ActivityCancelRequested,
@@ -15,6 +16,7 @@ from loom.history.events import (
     ActivityFailed,
     ActivityScheduled,
 )
+from loom.identifiers import Micros
 
 
 class Activities:
@@ -24,6 +26,7 @@ class Activities:
         self._recorder = recorder
         self._queue = queue
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._deadlines = Deadlines()
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._waiting)
@@ -46,7 +49,9 @@ class Activities:
         Raises ``ActivityFailedError`` when it fails for good.
         """
         recorder = self._recorder
-        recorder.record(scheduled)
+        recorded = recorder.record(scheduled)
+        if recorded.schedule_to_start is not None or recorded.schedule_to_close is not None:
+            self._deadlines.set(recorded, recorder.now)
         activity_id = scheduled.activity_id
         future: asyncio.Future[bytes] = recorder.loop.create_future()
         self._waiting[activity_id] = future
@@ -74,6 +79,20 @@ class Activities:
         future = self._take(event)
         if future is not None:
             future.set_exception(ActivityFailure(event))
+
+    # --- what the runner asks ---
+
+    def begun(self, activity_id: int) -> None:
+        """A worker has begun with it: nobody waits for that any more."""
+        self._deadlines.begun(activity_id)
+
+    def take_due(self, now: Micros) -> list[ActivityFailed]:
+        """The ends of those whose deadlines have passed; each is given out once."""
+        return self._deadlines.take_due(now, self._waiting)
+
+    @property
+    def next_deadline(self) -> Micros | None:
+        return self._deadlines.next_at(self._waiting)
 
     def _take(self, event: ActivityCompleted | ActivityFailed) -> asyncio.Future[bytes] | None:
         self._recorder.check_asked(event, event.activity_id)

@@ -41,6 +41,7 @@ from loom.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
+    ArrivalEvent,
     CommandEvent,
     Event,
     SignalReceived,
@@ -151,9 +152,18 @@ class WorkflowInstance(Runtime):
             self._log.pass_on()
         return Decision(turn, self._log.lines, self.status, self.wake_at)
 
-    def take_due_timers(self, now: Micros) -> list[int]:
-        """The ids of timers that are due; each is given out once."""
-        return self._timers.take_due(now)
+    def take_due(self, now: Micros) -> list[ArrivalEvent]:
+        """What has come about because its moment has passed; each is given out once.
+
+        Whether activities have begun is not known here: a deadline that was kept all the same is
+        not to be delivered.
+        """
+        timers = [TimerFired(timer_id) for timer_id in self._timers.take_due(now)]
+        return [*timers, *self._activities.take_due(now)]
+
+    def activity_begun(self, activity_id: int) -> None:
+        """A worker has begun with an activity that had to be begun by some moment."""
+        self._activities.begun(activity_id)
 
     def answer_query(self, name: str, payload: bytes) -> bytes | None:
         """What the run's code answers to a query; ``None`` when it can only be asked in an instance
@@ -186,8 +196,13 @@ class WorkflowInstance(Runtime):
 
     @property
     def wake_at(self) -> Micros | None:
-        """When the next timer is due; ``None`` when there is none to wait for."""
-        return self._timers.next_at if self.is_open else None
+        """When the next timer or deadline is due; ``None`` when there is none to wait for."""
+        if not self.is_open:
+            return None
+        timer, deadline = self._timers.next_at, self._activities.next_deadline
+        if timer is None or deadline is None:
+            return deadline if timer is None else timer
+        return min(timer, deadline)
 
     @property
     def coroutines(self) -> list[Any]:

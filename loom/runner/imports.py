@@ -27,7 +27,7 @@ from loom.history.export import RunHistory
 from loom.history.status import RunStatus
 from loom.identifiers import END_OF_TIME, Micros, WorkflowId, new_id
 from loom.runner.transitions import event_records, new_task, stamped_event
-from loom.storage.records import Effects, EventRecord, NewRun, NewTask, StartOutcome
+from loom.storage.records import Effects, EventRecord, NewRun, StartOutcome
 
 _TERMINATED: Final = (
     "It was open where it was exported. It was terminated here when it was imported, so that no "
@@ -84,13 +84,20 @@ def check_imported(outcome: StartOutcome, new: NewRun) -> None:
 
 
 def _open_effects(history: RunHistory, events: Events, now: Micros) -> Effects:
-    """A BLOCKED run is imported RUNNING and due at once, so that a worker tries it again."""
-    due = now if history.status is RunStatus.BLOCKED else None
+    """A BLOCKED run is imported RUNNING and due at once, so that a worker tries it again; and so is
+    one whose activities have deadlines, or are its owner's to run."""
+    pending = _pending(events)
+    is_due = history.status is RunStatus.BLOCKED or any(
+        e.local or e.schedule_to_start is not None or e.schedule_to_close is not None
+        for _, e in pending
+    )
+    due = now if is_due else None
+    tasks = [new_task(event, sequence, at=now) for sequence, event in pending if not event.local]
     return Effects(
         RunStatus.RUNNING,
         now,
         events=history.events,
-        tasks=_pending_tasks(events, now),
+        tasks=tasks,
         wake_at=min(filter(None, [due, _next_timer(events)]), default=None),
     )
 
@@ -102,13 +109,13 @@ def _ended_effects(history: RunHistory, now: Micros) -> Effects:
     return Effects(RunStatus.TERMINATED, now, events=records)
 
 
-def _pending_tasks(events: Events, now: Micros) -> list[NewTask]:
-    """Activities that were asked for and not answered; available now, as for the first time."""
-    pending: dict[int, NewTask] = {}
+def _pending(events: Events) -> list[tuple[int, ActivityScheduled]]:
+    """Activities that were asked for and not answered: to be run as for the first time."""
+    pending: dict[int, tuple[int, ActivityScheduled]] = {}
     for sequence, stamped in events:
         event = stamped.event
         if isinstance(event, ActivityScheduled):
-            pending[event.activity_id] = new_task(event, sequence, at=now)
+            pending[event.activity_id] = sequence, event
         elif isinstance(event, ActivityCompleted | ActivityFailed | ActivityCancelRequested):
             pending.pop(event.activity_id, None)
     return list(pending.values())

@@ -95,9 +95,13 @@ def scheduled_activities(decision: Decision) -> list[ActivityScheduled]:
     ]
 
 
-def cancelled_activities(decision: Decision) -> list[int]:
-    """The ids of activities that a turn called off."""
-    return list(_cancelled(decision))
+def ended_activities(decision: Decision) -> list[int]:
+    """The ids of activities that a turn called off, or took the outcome of."""
+    return [
+        stamped.event.activity_id
+        for stamped in decision.events
+        if isinstance(stamped.event, ActivityCompleted | ActivityFailed | ActivityCancelRequested)
+    ]
 
 
 def event_records(events: Sequence[Stamped], after: int) -> list[EventRecord]:
@@ -141,7 +145,16 @@ def new_task(
     event: ActivityScheduled, sequence: int, *, at: Micros, leased: bool = False
 ) -> NewTask:
     """The activity task that an event asks for."""
-    return NewTask(event.activity_id, sequence, event.name, event.queue, at, leased=leased)
+    limit = event.schedule_to_start
+    return NewTask(
+        activity_id=event.activity_id,
+        sequence=sequence,
+        name=event.name,
+        queue=event.queue,
+        available_at=at,
+        leased=leased,
+        start_by=None if limit is None else at + limit,
+    )
 
 
 def _new_tasks(decision: Decision, after: int, plan: LeasePlan) -> list[NewTask]:
@@ -160,12 +173,7 @@ def _finished_tasks(decision: Decision) -> list[int]:
         for stamped in decision.events
         if isinstance(stamped.event, ActivityScheduled)
     }
-    return [
-        stamped.event.activity_id
-        for stamped in decision.events
-        if isinstance(stamped.event, ActivityCompleted | ActivityFailed | ActivityCancelRequested)
-        and stamped.event.activity_id not in scheduled_now
-    ]
+    return [id_ for id_ in ended_activities(decision) if id_ not in scheduled_now]
 
 
 def _cancelled(decision: Decision) -> set[int]:

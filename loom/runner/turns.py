@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
@@ -17,8 +17,8 @@ from loom.runner.context import WorkerContext
 from loom.runner.owned_run import OwnedRun
 from loom.runner.transitions import (
     LeasePlan,
-    cancelled_activities,
     effects_of,
+    ended_activities,
     scheduled_activities,
 )
 from loom.storage.notifier import activity_topic, run_topic
@@ -73,7 +73,8 @@ class Turns:
         decision = instance.activate(arrivals)
         now = self._clock.now()
         reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
-        still_local = set(local).difference(cancelled_activities(decision))
+        decision = self._without_begun(decision, instance, reserved)
+        still_local = set(local).difference(ended_activities(decision))
         due_again = decision.wake_at is not None and decision.wake_at <= now
         keeps = decision.status.is_open and bool(reserved or still_local or due_again)
         lease_until = now + self._worker.options.lease
@@ -84,6 +85,18 @@ class Turns:
         )
         effects = effects_of(decision, after=after, at=max(now, instance.now), plan=plan)
         return Turn(decision, effects, instance.now, reserved, keeps)
+
+    def _without_begun(
+        self,
+        decision: Decision,
+        instance: WorkflowInstance,
+        reserved: Sequence[ActivityScheduled],
+    ) -> Decision:
+        """What begins here needs nobody to see whether it has begun in time."""
+        begun = [s.activity_id for s in reserved if s.schedule_to_start is not None]
+        for activity_id in begun:
+            instance.activity_begun(activity_id)
+        return replace(decision, wake_at=instance.wake_at) if begun else decision
 
     def dismiss(self, turn: Turn) -> None:
         """A turn that was not written: give back the slots that it kept."""
@@ -125,7 +138,7 @@ class Turns:
                 self._activities.drop(incoming.attempt)
         owned.in_turn = []
         closed = not turn.decision.status.is_open
-        unwanted = tuple(owned.local) if closed else cancelled_activities(turn.decision)
+        unwanted = tuple(owned.local) if closed else ended_activities(turn.decision)
         for activity_id in unwanted:
             attempt = owned.local.pop(activity_id, None)
             if attempt is not None:

@@ -25,15 +25,16 @@ from loom.errors import (
 from loom.history.events import (
     ActivityCompleted,
     ActivityFailed,
+    ArrivalEvent,
     Event,
     Stamped,
-    TimerFired,
 )
 from loom.history.failures import failure_from
-from loom.identifiers import MICROS_PER_SECOND
+from loom.identifiers import MICROS_PER_SECOND, Micros
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.context import WorkerContext
+from loom.runner.deadlines import are_deadlines_due, really_due
 from loom.runner.group_writer import GroupWriter
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
@@ -234,8 +235,8 @@ class WorkflowTasks:
         """Whether the run is still owned afterwards."""
         incoming = owned.take_arrivals()
         at = moment(self._clock, instance)
-        timers = [Stamped(TimerFired(t), at) for t in instance.take_due_timers(at)]
-        arrivals = stamped(incoming, at) + timers
+        due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
+        arrivals = stamped(incoming, at) + due
         turn = self._turns.plan(instance, arrivals, after=owned.sequence, local=tuple(owned.local))
         try:
             written = await self._write(owned, turn.effects, consumed_through(incoming))
@@ -253,6 +254,15 @@ class WorkflowTasks:
             self._owned.remember(owned)
             self._leave_arrivals(owned)
         return turn.keeps_run
+
+    async def _due(
+        self, owned: OwnedRun, instance: WorkflowInstance, at: Micros
+    ) -> Sequence[ArrivalEvent]:
+        """What comes about because its moment has passed."""
+        due = instance.take_due(at)
+        if not are_deadlines_due(due):
+            return due
+        return really_due(due, await self._worker.repository.list_tasks(owned.run_key))
 
     def _leave_arrivals(self, owned: OwnedRun) -> None:
         """What came while the run was being given back. Messages are in its inbox still; of

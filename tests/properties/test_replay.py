@@ -19,7 +19,6 @@ from loom.history.events import (
     ArrivalEvent,
     SignalReceived,
     Stamped,
-    TimerFired,
     WorkflowCancelRequested,
     WorkflowTerminated,
 )
@@ -62,7 +61,7 @@ def events_for(move: Move, run: SimulatedRun) -> list[ArrivalEvent]:
         return [ActivityCompleted(1 + move.choice, 1, run.converter.encode(0))]
     if move.kind == "time":
         run.now = max(run.instance.wake_at or 0, run.now)
-        return [TimerFired(timer_id) for timer_id in run.instance.take_due_timers(run.now)]
+        return run.instance.take_due(run.now)
     if not pending:
         return []
     activity_id = pending[move.choice % len(pending)].activity_id

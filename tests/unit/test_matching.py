@@ -326,7 +326,7 @@ def test_a_replayed_instance_goes_on_with_ids_of_its_own() -> None:
     run = SimulatedRun(workflow_of(code)).start()
     run.complete("add", 1)
     again = replayed(run.workflow, run.history)
-    assert again.take_due_timers(run.now + 1_000_000) == [2]
+    assert again.take_due(run.now + 1_000_000) == [TimerFired(2)]
     decision = again.activate([Stamped(TimerFired(2), run.now + 1_000_000)])
     assert [stamped.event.type for stamped in decision.events] == [
         "TIMER_FIRED",
