@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from loom.errors import QueryFailedError as QueryFailedError
     from loom.errors import ReadOnlyError as ReadOnlyError
     from loom.errors import SchemaVersionError as SchemaVersionError
+    from loom.errors import SideEffectFailedError as SideEffectFailedError
     from loom.errors import StopReplay as StopReplay
     from loom.errors import StoreError as StoreError
     from loom.errors import StoreUnavailableError as StoreUnavailableError
@@ -98,6 +99,7 @@ _HOMES = {
         "QueryFailedError",
         "ReadOnlyError",
         "SchemaVersionError",
+        "SideEffectFailedError",
         "StopReplay",
         "StoreError",
         "StoreUnavailableError",

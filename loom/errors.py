@@ -14,7 +14,7 @@ LoomError
 ├── WorkflowNotFoundError         no run has that id
 ├── QueryError                    a query has no answer: no such handler, or no run to ask
 │   └── QueryFailedError          its handler raised
-├── ReadOnlyError                 a query or a validator asked for what would change the run
+├── ReadOnlyError                 what may only look asked for what would change the run
 ├── WorkflowNotServedError        the code of a run's workflow, in its version, is not here
 ├── WorkflowAlreadyStartedError   an open run already has that id
 ├── WorkflowClosedError           the run has ended, so it takes no more messages
@@ -27,6 +27,7 @@ LoomError
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
 │   ├── ActivityTimeoutError      it, or its last attempt, ran out of time
 │   └── ActivityLostError         its workers died again and again while running it
+├── SideEffectFailedError         the function of a side effect raised
 ├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
 └── DeadlockError                 a test waits for a run that nothing will ever move on
 
@@ -105,7 +106,7 @@ class QueryFailedError(QueryError):
 
 
 class ReadOnlyError(LoomError):
-    """A query or a validator asked for what would change the run."""
+    """A query, a validator or a side effect's function asked for what would change the run."""
 
 
 class WorkflowNotServedError(LoomError):
@@ -253,6 +254,27 @@ class ActivityTimeoutError(ActivityFailedError):
 
 class ActivityLostError(ActivityFailedError):
     """The workers that ran an activity died again and again."""
+
+
+class SideEffectFailedError(LoomError):
+    """The function of a side effect raised, when it was called; raised again on every replay.
+
+    Attributes:
+        cause_type, cause_message, cause_traceback: what it raised, as text.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause_type: str = "",
+        cause_message: str = "",
+        cause_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+        self.cause_traceback = cause_traceback
 
 
 class NonDeterministicWorkflowError(LoomError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from loom.authoring.activity import activity_definition
 from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
+from loom.authoring.names import returned_type
 from loom.authoring.runtime import Runtime
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import holds
@@ -163,6 +164,25 @@ class WorkflowContext[InputT, StateT]:
             # It may hold since this very moment, which conditions are looked at the last.
             if not holds(condition):
                 raise
+
+    def side_effect[T](self, function: Callable[[], T], *, type: Any = None) -> T:
+        """The result of a function that is called once and never again, on no replay.
+
+        For something small from outside that needs no activity: a setting, a random token, the
+        version of the program. The function is called on the worker's event loop and must be quick;
+        when the worker dies before the turn is written, it is called again. It must not use ``ctx``
+        nor touch the workflow's tasks.
+
+        Args:
+            type: what the result is stored and read as; by default what the function is annotated
+                to return.
+
+        Raises:
+            SideEffectFailedError: the function raised, or its result cannot be stored.
+            DefinitionError: its annotation cannot be resolved.
+        """
+        declared = returned_type(function) if type is None else type
+        return cast(T, self._runtime.side_effect(function, declared))
 
     def now(self) -> datetime:
         """The run's own time (UTC): when what it is handling now was taken into its history."""

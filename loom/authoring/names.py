@@ -48,3 +48,14 @@ def type_hints(annotated: Callable[..., Any]) -> dict[str, Any]:
             f"The annotations of {name} cannot be resolved: {error}. Types of arguments and "
             "results are needed at run time: import them outside of `if TYPE_CHECKING`."
         ) from error
+
+
+def returned_type(function: Callable[..., Any]) -> Any:
+    """What a function is annotated to return, ``Any`` when it does not say.
+
+    Raises ``DefinitionError`` when the annotation cannot be resolved.
+    """
+    try:
+        return type_hints(function).get("return", Any)
+    except TypeError:  # what has no annotations, such as a partial
+        return Any

@@ -73,6 +73,10 @@ class Runtime(ABC):
         """Wait until a condition holds that did not when it was asked for."""
 
     @abstractmethod
+    def side_effect(self, function: Callable[[], Any], declared: Any) -> Any:
+        """Call a function once and for all; returns what history holds of its result."""
+
+    @abstractmethod
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         """Record a change of state; returns the change that history holds."""
 

@@ -33,6 +33,7 @@ from loom.engine.loop import DeterministicLoop
 from loom.engine.queries import answer, copied
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
+from loom.engine.side_effects import SideEffects
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
 from loom.errors import PayloadError, StopReplay
@@ -93,6 +94,7 @@ class WorkflowInstance(Runtime):
         self._signals = SignalBox(self._loop.create_future)
         self._conditions = Conditions(self._loop.create_future)
         self._loop.when_idle = self._conditions.look
+        self._side_effects = SideEffects(recorder)
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
         self._context: WorkflowContext[Any, Any] | None = None
@@ -331,6 +333,9 @@ class WorkflowInstance(Runtime):
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         await self._conditions.wait(condition)
+
+    def side_effect(self, function: Callable[[], Any], declared: Any) -> Any:
+        return self._side_effects.record(function, declared)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         return self._recorder.record(change)

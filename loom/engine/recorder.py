@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from loom.engine.loop import DeterministicLoop
 from loom.engine.matching import Matcher, unasked
@@ -12,6 +12,8 @@ from loom.errors import CodecError, NonDeterministicWorkflowError, ReadOnlyError
 from loom.history.events import CommandEvent, Event, Stamped
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros
+
+_INSTEAD: Final = "What shall change the run is an update or a signal."
 
 
 class Recorder:
@@ -34,6 +36,7 @@ class Recorder:
         self.last_id = 0
         self.error: Exception | None = None
         self.reader: str | None = None
+        self._instead = ""
 
     @property
     def now(self) -> Micros:
@@ -54,9 +57,12 @@ class Recorder:
     # --- reading ---
 
     @contextmanager
-    def reading(self, reader: str) -> Iterator[None]:
-        """Refuse every command of the block, and whatever it would have the loop do."""
-        self.reader = reader
+    def reading(self, reader: str, instead: str = _INSTEAD) -> Iterator[None]:
+        """Refuse every command of the block, and whatever it would have the loop do.
+
+        ``instead`` is what to do about it, as a sentence.
+        """
+        self.reader, self._instead = reader, instead
         try:
             with self.loop.frozen(self.check_writable):
                 yield
@@ -69,7 +75,7 @@ class Recorder:
             raise ReadOnlyError(
                 f"{self.reader} asked for something that would change the run, and may only look: "
                 "no activity, timer or signal, no change of the state, no random numbers and no "
-                "tasks. What shall change the run is an update or a signal."
+                f"tasks. {self._instead}"
             )
 
     # --- commands ---

@@ -199,6 +199,20 @@ class StateUpdate(CommandEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SideEffectRecorded(CommandEvent):
+    """What a function gave that the code had called once and for all; or how it failed."""
+
+    type: ClassVar[str] = "SIDE_EFFECT_RECORDED"
+    side_effect_id: int
+    payload: bytes
+    failure: Failure | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.side_effect_id)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowCompleted(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_COMPLETED"
     payload: bytes

@@ -128,6 +128,11 @@ def timed_out_group(run: SimulatedRun) -> None:
     run.advance(60)
 
 
+def side_effects(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("release")
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -146,6 +151,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
     "timed-out-group": (w.CleanedUp, timed_out_group),
     "terminated": (w.Waiting, terminated),
+    "side-effects": (w.SideEffects, side_effects),
 }
 
 

@@ -261,6 +261,29 @@ class Waiting(loom.Workflow[None, None]):
         await background
 
 
+# --- what is computed once ------------------------------------------------------------------------
+
+
+def broken() -> int:
+    raise OSError("no such setting")
+
+
+def score() -> Score:
+    return Score("Ada", 3, {"first"})
+
+
+@loom.workflow
+class SideEffects(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[Any]:
+        found: list[Any] = [ctx.side_effect(lambda: [1, 2.5, "three"])]
+        try:
+            ctx.side_effect(broken)
+        except loom.SideEffectFailedError as error:
+            found.append(error.cause_type)
+        await ctx.activity(release, "x")
+        return [*found, ctx.side_effect(score).points, ctx.side_effect(lambda: 7, type=int)]
+
+
 WORKFLOWS = [
     OrderWorkflow,
     FanOut,
@@ -274,4 +297,5 @@ WORKFLOWS = [
     CleanedUp,
     Stubborn,
     Waiting,
+    SideEffects,
 ]
