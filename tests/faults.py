@@ -18,7 +18,16 @@ from loom.storage.store import Store, open_store
 type Call = Callable[[], Awaitable[Any]]
 
 READS = frozenset(
-    {"current_time", "read_history", "read_logs", "find_run", "list_runs", "list_tasks"}
+    {
+        "current_time",
+        "read_history",
+        "read_logs",
+        "find_run",
+        "list_runs",
+        "list_tasks",
+        "count_runs",
+        "read_labels",
+    }
 )
 
 

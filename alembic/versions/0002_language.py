@@ -14,21 +14,29 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("workflows", sa.Column("chain_key", sa.BigInteger()))
     op.add_column("workflows", sa.Column("start_at", sa.BigInteger()))
-    op.add_column("workflows", sa.Column("memo", sa.LargeBinary()))
     op.add_column("tasks", sa.Column("details", sa.LargeBinary()))
     op.add_column("tasks", sa.Column("start_by", sa.BigInteger()))
     op.add_column("tasks", sa.Column("parked_until", sa.BigInteger()))
     _create_answers()
-    _create_tags()
+    _create_labels()
+    op.drop_index("ix_workflows_workflow_id", "workflows")
+    op.create_index(
+        "ix_workflows_workflow_id",
+        "workflows",
+        ["workflow_id", "run_key"],
+        postgresql_ops={"workflow_id": "text_pattern_ops"},
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_workflows_workflow_id", "workflows")
+    op.create_index("ix_workflows_workflow_id", "workflows", ["workflow_id", "run_key"])
     op.drop_table("tags")
+    op.drop_table("memos")
     op.drop_table("answers")
     op.drop_column("tasks", "parked_until")
     op.drop_column("tasks", "start_by")
     op.drop_column("tasks", "details")
-    op.drop_column("workflows", "memo")
     op.drop_column("workflows", "start_at")
     op.drop_column("workflows", "chain_key")
 
@@ -48,12 +56,19 @@ def _create_answers() -> None:
     )
 
 
-def _create_tags() -> None:
+def _create_labels() -> None:
+    op.create_table(
+        "memos",
+        sa.Column("run_key", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("memo", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("run_key", name="pk_memos"),
+    )
+    sorted_text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     op.create_table(
         "tags",
         sa.Column("run_key", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("value", sorted_text, nullable=False),
         sa.PrimaryKeyConstraint("run_key", "name", name="pk_tags"),
         sqlite_with_rowid=False,
     )

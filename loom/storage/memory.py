@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 
 from loom.errors import ConfigurationError
 from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
@@ -32,6 +33,7 @@ from loom.storage.records import (
     ActivityTasks,
     EventRecord,
     Heartbeat,
+    Labels,
     Leases,
     LogRecord,
     Message,
@@ -252,8 +254,19 @@ class MemoryRepository(Repository):
 
     async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
         async with self._transaction():
-            records = (run.shown for run in reversed(self._runs.values()))
-            return [record for record in records if matches(record, where)][: where.limit]
+            runs = reversed(self._runs.values())
+            shown = (run.shown for run in runs if matches(run, where))
+            left = (r for r in shown if where.before is None or r.run_key < where.before)
+            return list(islice(left, where.limit))
+
+    async def count_runs(self, where: RunFilter) -> int:
+        async with self._transaction():
+            return sum(matches(run, where) for run in self._runs.values())
+
+    async def read_labels(self, run_keys: Sequence[RunKey]) -> Sequence[Labels]:
+        async with self._transaction():
+            runs = [self._runs.get(key) for key in run_keys]
+            return [Labels() if run is None else run.labels for run in runs]
 
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
         async with self._transaction():

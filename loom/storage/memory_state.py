@@ -16,6 +16,7 @@ from loom.storage.records import (
     EventRecord,
     Heartbeat,
     InboxRecord,
+    Labels,
     LogRecord,
     NewRun,
     NewTask,
@@ -107,6 +108,7 @@ class StoredRun:
     logs: list[LogRecord] = field(default_factory=list)
     inbox: list[InboxRecord] = field(default_factory=list)
     tasks: dict[int, StoredTask] = field(default_factory=dict)
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def is_open(self) -> bool:
@@ -194,6 +196,9 @@ class StoredRun:
             wake_at=effects.wake_at,
             blocked_reason=effects.blocked_reason,
         )
+        tags = {**self.labels.tags, **effects.tags}
+        kept = {name: value for name, value in tags.items() if value is not None}
+        self.labels = replace(self.labels, tags=kept)
         for activity_id in effects.finished_tasks:
             self.tasks.pop(activity_id, None)
         for new in effects.tasks:
@@ -227,7 +232,8 @@ def born(new: NewRun, run_key: RunKey) -> StoredRun:
         created_at=new.effects.recorded_at,
         updated_at=new.effects.recorded_at,
     )
-    return StoredRun(record, token=0 if new.owner is None else 1)
+    token = 0 if new.owner is None else 1
+    return StoredRun(record, token=token, labels=Labels(memo=new.memo))
 
 
 # --- what a claim or a filter matches ------------------------------------------------------------
@@ -264,15 +270,26 @@ def due_for(run: StoredRun, claim: WorkflowClaim) -> Micros | None:
     return run.due_at
 
 
-def matches(record: RunRecord, where: RunFilter) -> bool:
-    """Whether a list of runs shows it."""
+def matches(run: StoredRun, where: RunFilter) -> bool:
+    """Whether a filter, its paging aside, is for such a run."""
+    record = run.record
     return (
         where.status in (None, record.status)
         and where.is_open in (None, record.status.is_open)
         and where.name in (None, record.name)
+        and where.version in (None, record.version)
         and where.workflow_id in (None, record.workflow_id)
-        and (where.before is None or record.run_key < where.before)
+        and record.workflow_id.startswith(where.workflow_id_prefix or "")
+        and where.tags.items() <= run.labels.tags.items()
+        and _is_within(record.created_at, where.created_from, where.created_before)
+        and _is_within(record.closed_at, where.closed_from, where.closed_before)
     )
+
+
+def _is_within(moment: Micros | None, first: Micros | None, end: Micros | None) -> bool:
+    if moment is None:
+        return first is None and end is None
+    return (first is None or first <= moment) and (end is None or moment < end)
 
 
 def earliest(moments: Iterable[Micros | None]) -> Micros | None:

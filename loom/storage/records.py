@@ -6,7 +6,7 @@ message types are opaque names, and every time is an argument in microseconds si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -61,7 +61,8 @@ class RunRecord:
 class RunFilter:
     """Which runs to list; ``None`` means any. Newest first.
 
-    ``before`` is the ``run_key`` of the last run of the previous page.
+    Moments are bounds from (inclusive) and before (exclusive), so that spans can be put end to
+    end. A run that is open matches no bound of ``closed_at``.
     """
 
     status: RunStatus | None = None
@@ -70,6 +71,23 @@ class RunFilter:
     workflow_id: WorkflowId | None = None
     limit: int = 100
     before: RunKey | None = None
+    """The ``run_key`` of the last run of the previous page."""
+    version: str | None = None
+    workflow_id_prefix: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What the run's tags of these names must be, all of them."""
+    created_from: Micros | None = None
+    created_before: Micros | None = None
+    closed_from: Micros | None = None
+    closed_before: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a run carries for those who look for it; none of it means anything to a store."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    memo: bytes | None = None
 
 
 # --- messages ------------------------------------------------------------------------------------
@@ -158,6 +176,8 @@ class Effects:
     messages: Sequence[Message] = ()
     """To other runs. One that finds no open run is dropped."""
     logs: Sequence[LogRecord] = ()
+    tags: Mapping[str, str | None] = field(default_factory=dict)
+    """Tags of the run that get these values; ``None`` takes one away."""
     wake_at: Micros | None = None
     """When the next timer is due; ``None`` when none is running."""
     blocked_reason: str | None = None
@@ -203,6 +223,8 @@ class NewRun:
     queue: str
     effects: Effects
     owner: WorkerId | None = None
+    memo: bytes | None = None
+    """Kept beside the run as it is, for those who look at it."""
 
 
 @dataclass(frozen=True, slots=True)

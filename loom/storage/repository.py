@@ -31,6 +31,7 @@ from loom.storage.records import (
     ActivityTasks,
     EventRecord,
     Heartbeat,
+    Labels,
     Leases,
     LogRecord,
     Message,
@@ -147,7 +148,19 @@ class RunRepository(HistoryRepository):
 
     @abstractmethod
     async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
-        """Runs that match, newest first."""
+        """Runs that match, newest first.
+
+        Paged through by ``before``, a list tells of no run twice and misses none that was there
+        from the first page on and still matches.
+        """
+
+    @abstractmethod
+    async def count_runs(self, where: RunFilter) -> int:
+        """How many runs match, whatever ``limit`` and ``before`` say."""
+
+    @abstractmethod
+    async def read_labels(self, run_keys: Sequence[RunKey]) -> Sequence[Labels]:
+        """The tags and memos of runs, in the order of the keys; a run that is gone has none."""
 
     @abstractmethod
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:

@@ -52,6 +52,8 @@ class Changes:
         self._new_tasks: dict[TaskKey, dict[str, Any]] = {}
         self._saved_tasks: dict[TaskKey, TaskState] = {}
         self._finished_tasks: set[TaskKey] = set()
+        self._tags: dict[tuple[RunKey, str], str | None] = {}
+        self._memos: list[dict[str, Any]] = []
 
     # --- turns -----------------------------------------------------------------------------------
 
@@ -75,6 +77,8 @@ class Changes:
         if run.is_open:
             self._addresses[run.workflow_id, None] = run.run_key
         self._record(run, new.effects, new.owner or "")
+        if new.memo is not None:
+            self._memos.append({"run_key": run.run_key, "memo": new.memo})
         own = own_messages(new)
         for position, message in enumerate(own[: run.inbox_count], start=1):
             self._put(run, position, message.message_id, message.arrival)
@@ -86,6 +90,7 @@ class Changes:
         """Gather what a turn leaves outside its run's own row."""
         self._events += (_event(run.run_key, event) for event in effects.events)
         self._logs += (_log(run.run_key, line) for line in effects.logs)
+        self._tags |= {(run.run_key, name): value for name, value in effects.tags.items()}
         self._taken.update(
             (run.run_key, event.message_id) for event in effects.events if event.message_id
         )
@@ -157,6 +162,16 @@ class Changes:
         consumed = [{"key": key, "through": self._consumed[key]} for key in sorted(self._consumed)]
         yield from _many(s.history.consume, consumed)
         yield from _many(s.history.insert_log, self._logs)
+        yield from _many(s.labels.insert_memo, self._memos)
+        yield from self._flush_tags(s)
+
+    def _flush_tags(self, s: Statements) -> Transaction[None]:
+        tags = [
+            {"run_key": key, "name": name, "value": value}
+            for (key, name), value in sorted(self._tags.items())
+        ]
+        yield from _many(s.labels.put_tag, [tag for tag in tags if tag["value"] is not None])
+        yield from _many(s.labels.remove_tag, [tag for tag in tags if tag["value"] is None])
 
     def _flush_tasks(self, s: Statements) -> Transaction[None]:
         finished = self._finished_tasks

@@ -77,6 +77,14 @@ class SqlDialect(ABC):
         """Values to be passed to ``any_of``."""
 
     @abstractmethod
+    def reaches(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether a text is the parameter or comes after it, by code points."""
+
+    @abstractmethod
+    def precedes(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether a text comes before the parameter, by code points."""
+
+    @abstractmethod
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         """The pairs that ``pair_parameters`` passes, as a table of the columns ``first`` and
         ``second``."""
@@ -109,6 +117,14 @@ class PostgresDialect(SqlDialect):
     def array(self, values: Sequence[Any]) -> Any:
         return values
 
+    # The operators of an index with text_pattern_ops: those usual follow the database's collation.
+
+    def reaches(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        return column.bool_op("~>=~")(bindparam(name, type_=Text()))
+
+    def precedes(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        return column.bool_op("~<~")(bindparam(name, type_=Text()))
+
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         types = {"first": _sql_type(first), "second": _sql_type(second)}
         arrays = [bindparam(f"pairs_{name}", type_=ARRAY(type_)) for name, type_ in types.items()]
@@ -136,6 +152,12 @@ class SqliteDialect(SqlDialect):
 
     def array(self, values: Sequence[Any]) -> Any:
         return json.dumps(values)
+
+    def reaches(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        return column >= bindparam(name, type_=Text())
+
+    def precedes(self, column: Column[Any], name: str) -> ColumnElement[bool]:
+        return column < bindparam(name, type_=Text())
 
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         values = func.json_each(bindparam("pairs", type_=Text())).table_valued("value")

@@ -11,6 +11,7 @@ from loom.storage.records import (
     ActivityTasks,
     EventRecord,
     Heartbeat,
+    Labels,
     Leases,
     LogRecord,
     Message,
@@ -26,7 +27,7 @@ from loom.storage.records import (
     WriteOutcome,
 )
 from loom.storage.repository import Repository
-from loom.storage.sql import claims, writes
+from loom.storage.sql import claims, lists, writes
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
 from loom.storage.sql.transactions import Database
@@ -120,7 +121,15 @@ class SqlRepository(Repository):
         return await self._database.read(transaction)
 
     async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
-        return await self._database.read(run_keeping.list_runs(self._statements, where))
+        return await self._database.read(lists.list_runs(self._statements, where))
+
+    async def count_runs(self, where: RunFilter) -> int:
+        return await self._database.read(lists.count_runs(self._statements, where))
+
+    async def read_labels(self, run_keys: Sequence[RunKey]) -> Sequence[Labels]:
+        if not run_keys:
+            return ()
+        return await self._database.read(lists.read_labels(self._statements, run_keys))
 
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
         return await self._database.read(run_keeping.list_tasks(self._statements, run_key))

@@ -48,7 +48,6 @@ class RunState:
     inbox_consumed: int
     chain_key: RunKey | None = None
     start_at: Micros | None = None
-    memo: bytes | None = None
 
     @property
     def is_open(self) -> bool:

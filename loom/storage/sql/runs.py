@@ -13,7 +13,6 @@ from loom.storage.records import (
     LogRecord,
     NewRun,
     PendingTask,
-    RunFilter,
     RunRecord,
     StartOutcome,
 )
@@ -120,20 +119,6 @@ def find_run(
     statement = s.runs.find_one if run_id is None else s.runs.find_one_by_run_id
     rows = yield Query(statement, parameters)
     return run_record(rows[0]) if rows else None
-
-
-def list_runs(s: Statements, where: RunFilter) -> Transaction[list[RunRecord]]:
-    """Runs that match, newest first."""
-    wanted: dict[str, Any] = {
-        "status": None if where.status is None else where.status.value,
-        "name": where.name,
-        "workflow_id": where.workflow_id,
-        "before": where.before,
-    }
-    filters = {name: value for name, value in wanted.items() if value is not None}
-    statement = s.runs.list(tuple(filters), where.is_open)
-    rows = yield Query(statement, {**filters, "limit": where.limit})
-    return [run_record(row) for row in rows]
 
 
 def list_tasks(s: Statements, run_key: RunKey) -> Transaction[list[PendingTask]]:

@@ -67,7 +67,6 @@ workflows = Table(
     Column("chain_key", BigInteger),
     # Nobody may take its first turn before; NULL when there is nothing to wait for.
     Column("start_at", BigInteger),
-    Column("memo", LargeBinary),
     UniqueConstraint("run_id"),
     # Keys of deleted runs are never given out again.
     sqlite_autoincrement=True,
@@ -82,7 +81,13 @@ Index(
     sqlite_where=text("closed_at IS NULL"),
     postgresql_where=text("closed_at IS NULL"),
 )
-Index("ix_workflows_workflow_id", workflows.c.workflow_id, workflows.c.run_key)
+Index(
+    "ix_workflows_workflow_id",
+    workflows.c.workflow_id,
+    workflows.c.run_key,
+    # By code points, whatever the database's collation: so it serves prefixes too.
+    postgresql_ops={"workflow_id": "text_pattern_ops"},
+)
 Index(
     "ix_workflows_due",
     workflows.c.queue,
@@ -188,12 +193,21 @@ answers = Table(
     sqlite_with_rowid=False,
 )
 
+# Beside the run's own row, which is written anew with every turn.
+memos = Table(
+    "memos",
+    metadata,
+    Column("run_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("memo", LargeBinary, nullable=False),
+)
+
 tags = Table(
     "tags",
     metadata,
     Column("run_key", BigInteger, primary_key=True, autoincrement=False),
     Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    # What Loom writes here sorts by code points.
+    Column("value", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
     sqlite_with_rowid=False,
 )
 

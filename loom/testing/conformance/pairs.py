@@ -23,6 +23,8 @@ from loom.testing.conformance.scene import LEASE, Scene, arrival, event, turn
 MESSAGE_IDS = ("a", "b", "c", "d")
 """Few, so that they meet again."""
 
+TAG = "stage"
+
 
 @dataclass(frozen=True)
 class Pair[T]:
@@ -49,6 +51,8 @@ class Plan:
     finish: set[int]
     to: int | None
     wake_in: Micros | None
+    tag: str | None = ""
+    """The value that the run's tag gets; empty leaves it, ``None`` takes it away."""
 
 
 def workflow_id(scene: Scene, number: int) -> WorkflowId:
@@ -77,6 +81,7 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         finished_tasks=sorted(plan.finish),
         messages=[said] if plan.to else (),
         logs=[LogRecord(events[-1].sequence, now, "INFO", "a turn")],
+        tags={} if plan.tag == "" else {TAG: plan.tag},
         wake_at=None if plan.wake_in is None else now + plan.wake_in,
         lease_expires_at=now + LEASE if plan.keep else None,
         task_lease_expires_at=now + LEASE,
@@ -105,12 +110,15 @@ async def everything_of(scene: Scene, new: NewRun) -> tuple[object, ...]:
         return ()
     history = await repository.read_history(run.run_key)
     listed = await repository.list_runs(RunFilter(workflow_id=new.workflow_id))
+    [labels] = await repository.read_labels([run.run_key])
     return (
         a_run(run),
         list(history),
         list(await repository.read_logs(run.run_key)),
         list(await repository.list_tasks(run.run_key)),
         [a_run(one) for one in listed],
+        dict(labels.tags),
+        labels.memo,
         await scene.inbox_of(run) if run.status.is_open else None,
     )
 

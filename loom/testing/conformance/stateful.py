@@ -34,6 +34,7 @@ from loom.storage.records import (
     Leases,
     Message,
     NewRun,
+    RunFilter,
     WorkflowTask,
     WorkflowTasks,
     WriteOutcome,
@@ -42,6 +43,7 @@ from loom.storage.repository import Repository
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.pairs import (
     MESSAGE_IDS,
+    TAG,
     Pair,
     Plan,
     a_run,
@@ -86,6 +88,7 @@ a_plan = st.builds(
     finish=st.sets(st.integers(1, 4), max_size=2),
     to=st.none() | a_workflow,
     wake_in=st.none() | a_delay,
+    tag=st.sampled_from(["", "", "", "new", "old", None]),
 )
 
 
@@ -135,9 +138,11 @@ class Comparison(RuleBasedStateMachine):
             tasks=[replace(self.scenes.reference.task(), sequence=1)] if owner else (),
             wake_at=self.now + delay,
             lease_expires_at=self.now + LEASE if owner and status is RUNNING else None,
+            tags={TAG: "new"} if delay else {},
         )
         name = workflow_id(self.scenes.reference, workflow)
-        self.started.append(self.scenes.reference.new_run(name, effects, owner=owner))
+        new = self.scenes.reference.new_run(name, effects, owner=owner)
+        self.started.append(replace(new, memo=b"memo" if delay else None))
         self.start_again(0)
 
     @rule(age=an_age)
@@ -156,6 +161,21 @@ class Comparison(RuleBasedStateMachine):
         run_id = new.run_id if exact else None
         sent = Message(new.workflow_id, message_id, arrival(), run_id)
         self.compare(lambda scene: scene.send(sent, now=self.now))
+
+    @rule(workflow=a_workflow, tag=st.none() | st.sampled_from(["new", "old"]), limit=a_workflow)
+    def list(self, workflow: int, tag: str | None, limit: int) -> None:
+        where = RunFilter(
+            workflow_id=workflow_id(self.scenes.reference, workflow),
+            tags={} if tag is None else {TAG: tag},
+            created_before=self.now,
+            limit=limit,
+        )
+
+        async def look(scene: Scene) -> tuple[object, ...]:
+            runs = await scene.repository.list_runs(where)
+            return [a_run(run) for run in runs], await scene.repository.count_runs(where)
+
+        self.compare(look)
 
     @rule(age=an_age)
     def delete(self, age: int) -> None:

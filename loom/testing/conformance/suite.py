@@ -8,6 +8,7 @@ from loom.testing.conformance.concurrency import ConcurrencyConformance
 from loom.testing.conformance.heartbeats import HeartbeatsConformance
 from loom.testing.conformance.inbox import InboxConformance
 from loom.testing.conformance.leases import LeasesConformance
+from loom.testing.conformance.lists import ListsConformance
 from loom.testing.conformance.rules import RulesConformance
 from loom.testing.conformance.runs import RunsConformance
 from loom.testing.conformance.stateful import StatefulConformance
@@ -18,6 +19,7 @@ from loom.testing.conformance.transitions import TransitionsConformance
 class RepositoryConformance(
     RulesConformance,
     RunsConformance,
+    ListsConformance,
     InboxConformance,
     TransitionsConformance,
     ClaimsConformance,
@@ -37,6 +39,7 @@ __all__ = [
     "HeartbeatsConformance",
     "InboxConformance",
     "LeasesConformance",
+    "ListsConformance",
     "RepositoryConformance",
     "RulesConformance",
     "RunsConformance",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from loom.storage.sql.dialects import SqlDialect
 from loom.storage.sql.statements.claims import ClaimStatements
 from loom.storage.sql.statements.history import HistoryStatements
+from loom.storage.sql.statements.labels import LabelStatements
+from loom.storage.sql.statements.lists import ListStatements
 from loom.storage.sql.statements.runs import RunStatements
 from loom.storage.sql.statements.tasks import TaskStatements
 
@@ -23,3 +25,5 @@ class Statements:
         self.claims = ClaimStatements(dialect)
         self.tasks = TaskStatements(dialect)
         self.history = HistoryStatements(dialect)
+        self.lists = ListStatements(dialect)
+        self.labels = LabelStatements(dialect)

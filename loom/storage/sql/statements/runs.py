@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Column, and_, bindparam, case, delete, func, select, union_all, update
 
 from loom.storage.records import RunRecord
-from loom.storage.sql.dialects import SqlDialect, Statement
-from loom.storage.sql.schema import answers, events, inbox, logs, tags, tasks, workflows
+from loom.storage.sql.dialects import Statement
+from loom.storage.sql.schema import answers, events, inbox, logs, memos, tags, tasks, workflows
 from loom.storage.sql.statements.base import StatementSet, micros, text
 
 _run: Final = workflows.c
@@ -24,10 +24,6 @@ RUN_STATE: Final = list(workflows.columns)
 
 class RunStatements(StatementSet):
     """Statements on the table of runs."""
-
-    def __init__(self, dialect: SqlDialect) -> None:
-        super().__init__(dialect)
-        self._lists: dict[tuple[tuple[str, ...], bool | None], Statement] = {}
 
     @cached_property
     def lock(self) -> Statement:
@@ -70,23 +66,6 @@ class RunStatements(StatementSet):
     def find_one_by_run_id(self) -> Statement:
         same = and_(_run.run_id == text("run_id"), _run.workflow_id == text("workflow_id"))
         return self._compile(select(*RUN_RECORD).where(same))
-
-    def list(self, filters: tuple[str, ...], is_open: bool | None = None) -> Statement:
-        """Newest first. ``filters`` names columns, and ``before`` the last key already seen."""
-        if (filters, is_open) not in self._lists:
-            self._lists[filters, is_open] = self._compile_list(filters, is_open)
-        return self._lists[filters, is_open]
-
-    def _compile_list(self, filters: tuple[str, ...], is_open: bool | None) -> Statement:
-        conditions = [
-            _run.run_key < micros(name) if name == "before" else _run[name] == text(name)
-            for name in filters
-        ]
-        if is_open is not None:
-            is_null = _run.closed_at.is_(None)
-            conditions.append(is_null if is_open else ~is_null)
-        query = select(*RUN_RECORD).where(*conditions).order_by(_run.run_key.desc())
-        return self._compile(query.limit(micros("limit")))
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -143,5 +122,5 @@ class RunStatements(StatementSet):
     @cached_property
     def deletes(self) -> tuple[Statement, ...]:
         """Everything that belongs to runs, and the runs themselves."""
-        tables = (events, tasks, inbox, logs, answers, tags, workflows)
+        tables = (events, tasks, inbox, logs, answers, tags, memos, workflows)
         return tuple(self._compile(delete(t).where(self._any_key(t))) for t in tables)
