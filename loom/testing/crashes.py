@@ -7,14 +7,14 @@ led to it is done again, and after it, so that all was written and nobody has he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
 from loom.errors import LoomError
-from loom.identifiers import RunKey, WorkflowId
+from loom.identifiers import RunKey
 from loom.runner.transitions import event_of
 from loom.storage.records import ActivityCompletion, Effects, NewRun, Transition
 
@@ -96,20 +96,20 @@ def watched(watch: CommitWatch) -> Iterator[None]:
 # --- what a commit is about, for people ----------------------------------------------------------
 
 
-def describe(method: str, items: Sequence[Any], ids: dict[RunKey, WorkflowId]) -> str:
-    """For example ``order-1: ACTIVITY_COMPLETED, ACTIVITY_SCHEDULED ship``."""
-    return "; ".join(_describe_item(method, item, ids) for item in items)
+def describe(method: str, items: Sequence[Any], names: Mapping[RunKey, str]) -> str:
+    """For example ``Order A-1: ACTIVITY_COMPLETED, ACTIVITY_SCHEDULED ship``."""
+    return "; ".join(_describe_item(method, item, names) for item in items)
 
 
-def _describe_item(method: str, item: Any, ids: dict[RunKey, WorkflowId]) -> str:
+def _describe_item(method: str, item: Any, names: Mapping[RunKey, str]) -> str:
     match item:
         case Transition():
-            return f"{ids.get(item.run_key, '?')}: {_effects(item.effects)}"
+            return f"{names.get(item.run_key, '?')}: {_effects(item.effects)}"
         case NewRun():
-            return f"{item.workflow_id}: start of {item.name}"
+            return f"{item.name} {item.workflow_id}: start"
         case ActivityCompletion():
             outcome = "retry" if item.arrival is None else item.arrival.type
-            return f"{ids.get(item.run_key, '?')}: {outcome} (activity {item.activity_id})"
+            return f"{names.get(item.run_key, '?')}: {outcome} (activity {item.activity_id})"
     return method
 
 

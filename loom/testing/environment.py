@@ -62,7 +62,7 @@ class WorkflowEnvironment(Loom):
         mocks: Mapping[Callable[..., Any], Any] | None = None,
         allow_unmocked: bool = True,
         start_time: datetime | None = None,
-        dsn: str = "memory://",
+        dsn: str | None = None,
         queue: str = "default",
         settings: Settings | None = None,
         codecs: Sequence[PayloadCodec] = (),
@@ -70,7 +70,7 @@ class WorkflowEnvironment(Loom):
         # The end of the block is no reason to let activities go on, and how long a dead worker's
         # runs stay out of reach is of no interest to most tests.
         settings = settings or Settings.load(lease_seconds=1.0, shutdown_grace_seconds=0.0)
-        super().__init__(dsn, settings=settings, codecs=codecs)
+        super().__init__(dsn or self.default_dsn(), settings=settings, codecs=codecs)
         self._start_time = _micros(start_time or datetime.now(UTC))
         self._queue = queue
         self._workflows = tuple(workflows)
@@ -78,6 +78,11 @@ class WorkflowEnvironment(Loom):
         self._watch = current_watch() or CommitWatch()
         self._watch.environments += 1
         self._world: World | None = None
+
+    @classmethod
+    def default_dsn(cls) -> str:
+        """Where runs are stored when no DSN is given."""
+        return "memory://"
 
     async def __aenter__(self) -> Self:
         if self._world is not None:

@@ -12,7 +12,7 @@ from loom.errors import DeadlockError, LoomError
 from loom.handle import WorkflowInfo
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
-from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.identifiers import RunId, RunKey
 from loom.runner.revival import revive
 from loom.storage.records import RunRecord, WriteOutcome
 from loom.storage.repository import Repository
@@ -25,8 +25,8 @@ class Obstacles:
     """Which runs cannot go on, as far as can be told from what is claimed and written."""
 
     def __init__(self) -> None:
-        self.ids: dict[RunKey, WorkflowId] = {}
-        """Of the runs that were claimed."""
+        self.names: dict[RunKey, str] = {}
+        """Of the runs that were claimed, for people."""
         self._run_ids: dict[RunKey, RunId] = {}
         self._blocked: Counter[RunKey] = Counter()
 
@@ -34,7 +34,7 @@ class Obstacles:
         """A worker's call to the store has been answered."""
         if method == "claim_workflow_tasks":
             for task in answer.tasks:
-                self.ids[task.run.run_key] = task.run.workflow_id
+                self.names[task.run.run_key] = f"{task.run.name} {task.run.workflow_id}"
                 self._run_ids[task.run.run_key] = task.run.run_id
         elif method == "write_transitions":
             for transition, outcome in zip(arguments[0], answer, strict=True):

@@ -86,7 +86,7 @@ class World:
         with process.clock.holding():
             crash = None
             if method in COMMITS and arguments[0]:
-                crash = self._watch.take(describe(method, arguments[0], self.obstacles.ids))
+                crash = self._watch.take(describe(method, arguments[0], self.obstacles.names))
             if crash is CrashMoment.BEFORE:
                 self._crash(process)
             answer = await call()
