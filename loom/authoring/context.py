@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from loom.authoring.activity import activity_definition
 from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
-from loom.authoring.names import returned_type
+from loom.authoring.names import check_name, returned_type
 from loom.authoring.runtime import Runtime
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import holds
@@ -183,6 +183,28 @@ class WorkflowContext[InputT, StateT]:
         """
         declared = returned_type(function) if type is None else type
         return cast(T, self._runtime.side_effect(function, declared))
+
+    def patched(self, patch_id: str) -> bool:
+        """Whether this run takes part in a change of its code.
+
+        True for a run that comes here for the first time with code that asks; false for one that
+        came here before, with code that did not. The answer is recorded, and the same for all of a
+        run. Write the new code under ``if ctx.patched("id"):`` and keep the old under ``else:``
+        until no run without it is open.
+
+        Raises ``DefinitionError`` for an id that no store can hold.
+        """
+        return self._runtime.is_patched(check_name("patch", patch_id), deprecated=False)
+
+    def deprecate_patch(self, patch_id: str) -> None:
+        """Say that every run takes part in a change by now, in the place of ``patched``.
+
+        Runs that go through here can be replayed by code that no longer mentions the patch. Once no
+        run is open that only asked ``patched``, this call can go, too.
+
+        Raises ``DefinitionError`` for an id that no store can hold.
+        """
+        self._runtime.is_patched(check_name("patch", patch_id), deprecated=True)
 
     def now(self) -> datetime:
         """The run's own time (UTC): when what it is handling now was taken into its history."""

@@ -77,6 +77,10 @@ class Runtime(ABC):
         """Call a function once and for all; returns what history holds of its result."""
 
     @abstractmethod
+    def is_patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        """Whether the run takes part in a change of its code."""
+
+    @abstractmethod
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         """Record a change of state; returns the change that history holds."""
 

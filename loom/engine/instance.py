@@ -30,6 +30,7 @@ from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
 from loom.engine.handlers import RunningHandlers
 from loom.engine.loop import DeterministicLoop
+from loom.engine.patches import Patches
 from loom.engine.queries import answer, copied
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
@@ -95,6 +96,7 @@ class WorkflowInstance(Runtime):
         self._conditions = Conditions(self._loop.create_future)
         self._loop.when_idle = self._conditions.look
         self._side_effects = SideEffects(recorder)
+        self._patches = Patches(recorder)
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
         self._context: WorkflowContext[Any, Any] | None = None
@@ -336,6 +338,9 @@ class WorkflowInstance(Runtime):
 
     def side_effect(self, function: Callable[[], Any], declared: Any) -> Any:
         return self._side_effects.record(function, declared)
+
+    def is_patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        return self._patches.is_applied(patch_id, deprecated=deprecated)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         return self._recorder.record(change)

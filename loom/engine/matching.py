@@ -19,7 +19,7 @@ from typing import Final
 
 from loom.engine.loop import DeterministicLoop
 from loom.errors import NonDeterministicWorkflowError
-from loom.history.events import CommandEvent, Event
+from loom.history.events import CommandEvent, Event, PatchApplied
 from loom.history.failures import storable
 
 _MAX_FAILURE: Final = 500
@@ -39,6 +39,9 @@ class Matcher:
     def __init__(self, recorded: Iterable[tuple[int, CommandEvent]]) -> None:
         self._recorded = tuple(recorded)
         self._position = 0
+        markers = [event for _, event in self._recorded if isinstance(event, PatchApplied)]
+        self._patches = frozenset(marker.patch_id for marker in markers)
+        self._left_out: set[str] = set()
 
     def match[C: CommandEvent](self, asked: C, *, in_code: bool = True) -> C:
         """The recorded event for what the code asks for now.
@@ -47,6 +50,9 @@ class Matcher:
 
         Raises ``NonDeterministicWorkflowError`` when history holds something else, or nothing.
         """
+        if isinstance(asked, PatchApplied) and asked.patch_id in self._left_out:
+            return asked
+        self._leave_out_deprecated(asked)
         if self._position == len(self._recorded):
             raise self._difference(None, asked, in_code)
         sequence, recorded = self._recorded[self._position]
@@ -55,8 +61,24 @@ class Matcher:
         self._position += 1
         return recorded
 
+    def has_patch(self, patch_id: str) -> bool:
+        """Whether the history says that the run has a patch."""
+        return patch_id in self._patches
+
+    def _leave_out_deprecated(self, asked: CommandEvent | None = None) -> None:
+        """Go past the markers of patches that the code need not know any more, and does not."""
+        while self._position < len(self._recorded):
+            marker = self._recorded[self._position][1]
+            if not isinstance(marker, PatchApplied) or not marker.deprecated:
+                return
+            if asked is not None and asked.identity == marker.identity:
+                return
+            self._left_out.add(marker.patch_id)
+            self._position += 1
+
     def finish(self) -> None:
         """Check that everything recorded was asked for again."""
+        self._leave_out_deprecated()
         if self._position < len(self._recorded):
             raise self._difference(self._recorded[self._position], None, False)
 
@@ -78,6 +100,8 @@ class Matcher:
         place = _place_in_user_code() if in_code else None
         if place:
             lines.append(f"  at {place}")
+        if recorded and isinstance(recorded[1], PatchApplied):
+            lines.append(_forgotten(recorded[1]))
         return NonDeterministicWorkflowError(
             "\n".join(lines),
             event=recorded[0] if recorded else None,
@@ -96,6 +120,13 @@ def unasked(answer: Event) -> NonDeterministicWorkflowError:
         f"  code:    {code}",
         history=history,
         code=code,
+    )
+
+
+def _forgotten(marker: PatchApplied) -> str:
+    return (
+        f"  The run has the patch {marker.patch_id!r}. If the code is to forget it, let it call "
+        f"ctx.deprecate_patch({marker.patch_id!r}) in the same place until such runs have closed."
     )
 
 

@@ -80,6 +80,10 @@ class Recorder:
 
     # --- commands ---
 
+    def replays_patch(self, patch_id: str) -> bool:
+        """Whether the history that is being replayed says that the run has a patch."""
+        return self._matcher is not None and self._matcher.has_patch(patch_id)
+
     def next_id(self) -> int:
         self.check_writable()
         self.last_id += 1

@@ -213,6 +213,21 @@ class SideEffectRecorded(CommandEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class PatchApplied(CommandEvent):
+    """The run takes part in a change of its code."""
+
+    type: ClassVar[str] = "PATCH_APPLIED"
+    patch_id: str
+    deprecated: bool = False
+    """Whether code that does not know the patch may replay the history all the same."""
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        # Not whether it is deprecated: that is what the code does in between.
+        return (self.type, self.patch_id)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowCompleted(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_COMPLETED"
     payload: bytes

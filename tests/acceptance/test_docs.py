@@ -21,6 +21,7 @@ PAGES = (
     "docs/tutorial.md",
     "docs/storage.md",
     "docs/waiting.md",
+    "docs/versions.md",
 )
 
 

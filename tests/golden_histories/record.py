@@ -133,6 +133,12 @@ def side_effects(run: SimulatedRun) -> None:
     run.complete("release")
 
 
+def patches(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("reserve", "A x 1")
+    run.complete("reserve", "B x 1")
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -151,6 +157,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
     "timed-out-group": (w.CleanedUp, timed_out_group),
     "terminated": (w.Waiting, terminated),
+    "patches": (w.Patched, patches),
     "side-effects": (w.SideEffects, side_effects),
 }
 

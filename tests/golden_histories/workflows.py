@@ -284,6 +284,19 @@ class SideEffects(loom.Workflow[None, None]):
         return [*found, ctx.side_effect(score).points, ctx.side_effect(lambda: 7, type=int)]
 
 
+# --- changes of the code -------------------------------------------------------------------------
+
+
+@loom.workflow
+class Patched(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[Any]:
+        reserved = [
+            await ctx.activity(reserve, sku) for sku in "AB" if ctx.patched("one at a time")
+        ]
+        ctx.deprecate_patch("no checks")
+        return [*reserved, ctx.patched("late")]
+
+
 WORKFLOWS = [
     OrderWorkflow,
     FanOut,
@@ -298,4 +311,5 @@ WORKFLOWS = [
     Stubborn,
     Waiting,
     SideEffects,
+    Patched,
 ]
