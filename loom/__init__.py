@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loom.app import Loom as Loom
-    from loom.authoring.activity import ActivityInfo as ActivityInfo
     from loom.authoring.activity import activity as activity
-    from loom.authoring.activity import activity_info as activity_info
     from loom.authoring.activity import with_options as with_options
+    from loom.authoring.activity_info import ActivityInfo as ActivityInfo
+    from loom.authoring.activity_info import activity_info as activity_info
+    from loom.authoring.activity_info import heartbeat as heartbeat
     from loom.authoring.compiled import CompiledWorkflow as CompiledWorkflow
     from loom.authoring.compiled import workflow as workflow
     from loom.authoring.context import WorkflowContext as WorkflowContext
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from loom.authoring.waiting import wait as wait
     from loom.authoring.workflow import Workflow as Workflow
     from loom.authoring.workflow import step as step
+    from loom.errors import ActivityCancelledError as ActivityCancelledError
     from loom.errors import ActivityError as ActivityError
     from loom.errors import ActivityFailedError as ActivityFailedError
     from loom.errors import ActivityLostError as ActivityLostError
@@ -73,7 +75,8 @@ if TYPE_CHECKING:
 # `import loom` is light and code that only defines workflows never loads a database driver.
 _HOMES = {
     "loom.app": ("Loom",),
-    "loom.authoring.activity": ("ActivityInfo", "activity", "activity_info", "with_options"),
+    "loom.authoring.activity": ("activity", "with_options"),
+    "loom.authoring.activity_info": ("ActivityInfo", "activity_info", "heartbeat"),
     "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
     "loom.authoring.context": ("WorkflowContext",),
     "loom.authoring.handlers": ("query", "signal", "update"),
@@ -81,6 +84,7 @@ _HOMES = {
     "loom.authoring.waiting": ("Completions", "as_completed", "wait"),
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (
+        "ActivityCancelledError",
         "ActivityError",
         "ActivityFailedError",
         "ActivityLostError",

@@ -22,6 +22,7 @@ LoomError
 │   ├── WorkflowFailedError       its code raised
 │   ├── WorkflowCancelledError    it was cancelled and let itself be
 │   └── WorkflowTerminatedError   it was terminated from outside
+├── ActivityCancelledError        nobody wants an activity's outcome (raised inside a plain one)
 ├── ActivityError                 raised by an activity that knows what shall follow
 │   └── MockError                 a mocked activity has no outcome for this attempt
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
@@ -159,6 +160,11 @@ class WorkflowCancelledError(WorkflowExecutionError):
 
 class WorkflowTerminatedError(WorkflowExecutionError):
     """The workflow was terminated from outside."""
+
+
+class ActivityCancelledError(LoomError):
+    """Nobody wants the outcome of this activity any more; raised by ``loom.heartbeat`` in plain
+    functions, which cannot be cancelled from outside."""
 
 
 class ActivityError(LoomError):

@@ -202,7 +202,7 @@ class Worker:
 
     def _connect_parts(self) -> None:
         self._activities.on_room = self._activity_loop.wake
-        self._activities.on_due_at = self._activity_loop.due_at
+        self._activities.tell_due_at(self._activity_loop.due_at)
         self._owned.on_released = self._workflow_loop.wake
         self._owned.on_due_at = self._workflow_loop.due_at
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cached_property
 from types import GenericAlias
 from typing import Any, Final, NotRequired, TypedDict, cast, overload
 
 from loom.authoring.activity_options import ActivityOptions, Duration, positive, recorded_with
 from loom.authoring.names import check_name, type_hints
-from loom.errors import DefinitionError, LoomError, PayloadError
+from loom.errors import DefinitionError, PayloadError
 from loom.history.events import ActivityScheduled
-from loom.identifiers import RunId, WorkflowId
 from loom.retry import RetryPolicy
 
 ACTIVITY_ATTRIBUTE: Final = "__loom_activity__"
@@ -112,36 +109,6 @@ class ActivityDefinition:
     @cached_property
     def _signature(self) -> inspect.Signature:
         return inspect.signature(self.function)
-
-
-@dataclass(frozen=True, slots=True)
-class ActivityInfo:
-    """Which attempt is running. ``activity_key`` is the same for every attempt of one call, and
-    for no other call: a good idempotency key towards other systems."""
-
-    activity: str
-    workflow_id: WorkflowId
-    run_id: RunId
-    activity_id: int
-    attempt: int
-    failures: int = 0
-    """How many of the attempts before this one ended in an error; the others were lost with their
-    worker."""
-
-    @property
-    def activity_key(self) -> str:
-        return f"{self.run_id}/{self.activity_id}"
-
-
-CURRENT_ACTIVITY: Final[ContextVar[ActivityInfo]] = ContextVar("loom_current_activity")
-
-
-def activity_info() -> ActivityInfo:
-    """Which activity attempt this code runs in. Raises ``LoomError`` outside of any."""
-    try:
-        return CURRENT_ACTIVITY.get()
-    except LookupError:
-        raise LoomError("activity_info() was called outside of an activity.") from None
 
 
 @overload

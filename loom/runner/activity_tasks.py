@@ -12,25 +12,23 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Final
 
-from loom.errors import StoreError, StoreUnavailableError
-from loom.history.codec import encode_attributes
 from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled, Event
 from loom.history.failures import failure_from
-from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
-from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure, run_attempt
+from loom.identifiers import Micros
+from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure
 from loom.runner.context import WorkerContext
-from loom.runner.group_writer import GroupWriter
+from loom.runner.execution import Execution
+from loom.runner.heartbeats import Heartbeats
+from loom.runner.outcomes import Outcomes, in_time
 from loom.runner.slots import Slots
 from loom.runner.task_loop import Claimed
 from loom.runner.threads import ActivityThreads
-from loom.runner.transitions import arrival_of, event_of
+from loom.runner.transitions import event_of
 from loom.storage.notifier import MESSAGES
 from loom.storage.records import (
     ActivityClaim,
-    ActivityCompletion,
     ActivityTask,
     TaskLease,
-    WriteOutcome,
 )
 from loom.storage.repository import ActivityTaskRepository
 
@@ -51,18 +49,27 @@ class ActivityTasks:
         self._repository: ActivityTaskRepository = worker.repository
         self._clock = worker.clock
         self._held = worker.held
-        self._writer = GroupWriter(self._repository.complete_activity_tasks)
+        self._outcomes = Outcomes(worker)
+        self._heartbeats = Heartbeats(worker.repository, worker.clock, self.lost)
         self._slots = Slots(worker.registry, worker.options, lambda: self.on_room())
         self._running: set[Attempt] = set()
         self._threads = ActivityThreads()
+        self._execution = Execution(
+            converter=worker.converter,
+            clock=worker.clock,
+            threads=self._threads,
+            on_heartbeat=self._heartbeats.said,
+        )
         self._closed = False
         self.deliver: Deliver = lambda attempt, outcome: False
         self.on_gone: Callable[[Attempt], None] = lambda attempt: None
         """Told when an attempt has ended without an outcome for the live run."""
         self.on_room: Callable[[], None] = lambda: None
         """Told when a slot has become free while there may be tasks that want one."""
-        self.on_due_at: Callable[[Micros], None] = lambda moment: None
-        """Told when a task that was given back will be due."""
+
+    def tell_due_at(self, listener: Callable[[Micros], None]) -> None:
+        """Whom to tell when a task that was given back will be due."""
+        self._outcomes.on_due_at = listener
 
     # --- taking work ---
 
@@ -116,6 +123,7 @@ class ActivityTasks:
             token=task.token,
             number=task.attempt,
             failures=task.failures,
+            details=task.details,
         )
         try:
             scheduled = event_of(task.scheduled)
@@ -137,21 +145,8 @@ class ActivityTasks:
     async def _run(self, attempt: Attempt) -> None:
         definition = self._worker.registry.activities[attempt.name]
         with self._clock.at_work():
-            outcome = await run_attempt(
-                attempt, definition, self._worker.converter, self._threads, self._clock
-            )
-            await self._report(attempt, self._in_time(attempt, outcome))
-
-    def _in_time(self, attempt: Attempt, outcome: AttemptOutcome) -> AttemptOutcome:
-        """What is left of a retry when the run will have stopped waiting by then."""
-        close_by = attempt.close_by
-        if isinstance(outcome, Retry) and close_by is not None:
-            return outcome.failed if self._retry_at(outcome) >= close_by else outcome
-        return outcome
-
-    def _retry_at(self, retry: Retry) -> Micros:
-        delay = round(retry.delay.total_seconds() * MICROS_PER_SECOND)
-        return min(self._clock.now() + delay, END_OF_TIME)
+            outcome = await self._execution.run(attempt, definition)
+            await self._report(attempt, in_time(attempt, outcome, self._clock))
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         if attempt.given_up:
@@ -184,34 +179,11 @@ class ActivityTasks:
     # --- ending ---
 
     async def complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
-        """End an attempt through the store, however long that is away.
-
-        Repeating it is safe: the task's token lets it happen once.
-        """
+        """End an attempt through the store, however long that is away."""
         with self._clock.at_work():
-            await self._complete(attempt, outcome)
+            await self._outcomes.write(attempt, outcome)
         self.drop(attempt)
         self.on_gone(attempt)
-
-    async def _complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
-        wait = _FIRST_BACKOFF
-        while not attempt.given_up:
-            completion = self._completion(attempt, outcome)
-            try:
-                written = await self._writer.submit(completion)
-            except StoreUnavailableError as error:
-                _log.warning("activity %s: its outcome waits: %s", attempt.name, error)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, _LAST_BACKOFF)
-            except StoreError as error:
-                if isinstance(outcome, ActivityFailed):
-                    _log.exception("activity %s: its failure cannot be stored", attempt.name)
-                    break
-                outcome = ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
-            else:
-                if written is WriteOutcome.WRITTEN:
-                    self._completed(completion)
-                break
 
     def complete_later(self, attempt: Attempt, outcome: Event) -> None:
         """End an attempt through the store, without waiting for it."""
@@ -247,21 +219,6 @@ class ActivityTasks:
             self.on_room()
             self._worker.notifier.publish([MESSAGES])
 
-    def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
-        now = self._clock.now()
-        key = attempt.run_key, attempt.activity_id, attempt.token, now
-        if not isinstance(outcome, Retry):
-            return ActivityCompletion(*key, arrival=arrival_of(outcome))
-        retry_at, failure = self._retry_at(outcome), encode_attributes(outcome.failed)
-        return ActivityCompletion(*key, retry_at=retry_at, failure=failure)
-
-    def _completed(self, completion: ActivityCompletion) -> None:
-        """An attempt's end is durable: tell those who wait for what follows."""
-        if completion.retry_at is not None:
-            self.on_due_at(completion.retry_at)
-        else:
-            self._worker.notifier.publish([MESSAGES])
-
     # --- stopping ---
 
     async def close(self, grace: float) -> list[TaskLease]:
@@ -273,6 +230,7 @@ class ActivityTasks:
         await self._wait_until_idle(grace)
         stopped = self._give_all_up()
         await self._wait_until_idle(grace)
+        await self._heartbeats.save(stopped)
         self._threads.shutdown()
         return [TaskLease(a.run_key, a.activity_id, a.token) for a in stopped]
 

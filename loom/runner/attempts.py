@@ -1,23 +1,19 @@
-"""One attempt of an activity: running the user's function, and judging how it went."""
+"""One attempt of an activity, and judging how it went."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import random
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from loom.authoring.activity import CURRENT_ACTIVITY, ActivityDefinition, ActivityInfo
-from loom.authoring.activity_options import ActivityOptions, with_recorded
+from loom.authoring.activity_options import ActivityOptions
 from loom.errors import ActivityError, LoomError
 from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled
 from loom.history.failures import Failure, FailureKind, failure_from
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros, RunId, RunKey, WorkflowId
-from loom.runner.clock import Clock
 from loom.timeouts import TimeoutType
 
 
@@ -36,6 +32,12 @@ class Attempt:
     """How many attempts before this one ended in an error."""
     given_up: bool = False
     """Whether nobody wants its outcome any more."""
+    timed_out: bool = False
+    details: bytes | None = None
+    """What was last said by a heartbeat, of this attempt or of one before."""
+    unsaved: bool = False
+    """Whether something was said that is not on its way to the store."""
+    beat_at: Micros = 0
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -47,10 +49,9 @@ class Attempt:
         return self.scheduled.name
 
     @property
-    def info(self) -> ActivityInfo:
-        return ActivityInfo(
-            self.name, self.workflow_id, self.run_id, self.activity_id, self.number, self.failures
-        )
+    def is_unwanted(self) -> bool:
+        """Whether its code may as well stop."""
+        return self.given_up or self.timed_out
 
     @property
     def close_by(self) -> Micros | None:
@@ -69,70 +70,6 @@ class Retry:
 
 
 type AttemptOutcome = ActivityCompleted | ActivityFailed | Retry
-
-
-async def run_attempt(
-    attempt: Attempt,
-    definition: ActivityDefinition,
-    converter: PayloadConverter,
-    threads: Executor,
-    clock: Clock,
-) -> AttemptOutcome:
-    """Run one attempt to its outcome.
-
-    Raises only ``asyncio.CancelledError``, and only when the attempt itself was cancelled.
-    """
-    options = with_recorded(definition.options, attempt.scheduled)
-    judge = Judge(attempt, options, converter)
-    try:
-        arguments = converter.decode(attempt.scheduled.payload, definition.arguments_type)
-    except LoomError as error:
-        return judge.failed_for_good(error)
-    timeout = options.start_to_close_timeout
-    try:
-        async with clock.timeout(timeout.total_seconds() if timeout else None) as scope:
-            result = await _call(attempt, definition, arguments, threads)
-    except asyncio.CancelledError as error:
-        if attempt.given_up or _being_cancelled():
-            raise
-        return judge.raised(error)
-    except Exception as error:
-        if timeout is not None and scope.expired():
-            return judge.timed_out(TimeoutType.START_TO_CLOSE, timeout)
-        return judge.raised(error)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        # `sys.exit()` and the like fail an activity, they do not end a worker.
-        return judge.raised(error)
-    return judge.returned(result, definition.result_type)
-
-
-async def _call(
-    attempt: Attempt,
-    definition: ActivityDefinition,
-    arguments: dict[str, Any],
-    threads: Executor,
-) -> Any:
-    CURRENT_ACTIVITY.set(attempt.info)
-    if definition.is_async:
-        return await definition.call(arguments)
-    context = contextvars.copy_context()
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(threads, context.run, _call_plain, definition, arguments)
-
-
-def _call_plain(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
-    try:
-        return definition.call(arguments)
-    except StopIteration as error:
-        # A future cannot carry it.
-        raise RuntimeError("The activity raised StopIteration.") from error
-
-
-def _being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @dataclass(frozen=True, slots=True)

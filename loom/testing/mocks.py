@@ -23,10 +23,9 @@ from typing import Any, Final
 from loom.authoring.activity import (
     ACTIVITY_ATTRIBUTE,
     ActivityDefinition,
-    ActivityInfo,
     activity_definition,
-    activity_info,
 )
+from loom.authoring.activity_info import ActivityInfo, activity_info
 from loom.errors import DefinitionError, MockError
 from loom.testing.virtual_clock import CURRENT_WORK
 

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from loom.authoring.activity import (
-    CURRENT_ACTIVITY,
-    ActivityInfo,
     activity,
     activity_definition,
-    activity_info,
     is_activity,
     with_options,
 )
+from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo, activity_info
 from loom.authoring.activity_options import ActivityOptions, with_recorded
 from loom.authoring.registry import Registry
 from loom.errors import ActivityError, DefinitionError, LoomError, PayloadError

@@ -1,0 +1,154 @@
+"""Running the user's function for one attempt, within the times that it is held to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from loom.authoring.activity import ActivityDefinition
+from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo
+from loom.authoring.activity_options import ActivityOptions, with_recorded
+from loom.errors import LoomError
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import Micros
+from loom.runner.attempt_access import WorkerAccess
+from loom.runner.attempts import Attempt, AttemptOutcome, Judge
+from loom.runner.clock import Clock
+from loom.runner.silence import Silence
+from loom.runner.task_tokens import TaskToken
+from loom.timeouts import TimeoutType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What every attempt of a worker is run with."""
+
+    converter: PayloadConverter
+    clock: Clock
+    threads: Executor
+    on_heartbeat: Callable[[Attempt], None]
+
+    async def run(self, attempt: Attempt, definition: ActivityDefinition) -> AttemptOutcome:
+        """Run one attempt to its outcome.
+
+        Raises only ``asyncio.CancelledError``, and only when the attempt itself was cancelled.
+        """
+        options = with_recorded(definition.options, attempt.scheduled)
+        judge = Judge(attempt, options, self.converter)
+        try:
+            arguments = self.converter.decode(attempt.scheduled.payload, definition.arguments_type)
+        except LoomError as error:
+            return judge.failed_for_good(error)
+        started_at = self.clock.now()
+        self._introduce(attempt, definition, partial(task_token, attempt, options, started_at))
+        try:
+            call = partial(self._call, definition, arguments)
+            result = await self._in_time(attempt, options, call)
+        except _TimedOut as error:
+            return judge.timed_out(error.which, error.limit)
+        except asyncio.CancelledError as error:
+            if attempt.given_up or _being_cancelled():
+                raise
+            return judge.raised(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # `sys.exit()` and the like fail an activity, they do not end a worker.
+            return judge.raised(error)
+        return judge.returned(result, definition.result_type)
+
+    async def _in_time(
+        self, attempt: Attempt, options: ActivityOptions, call: Callable[[], Any]
+    ) -> Any:
+        """What the call returns; raises ``_TimedOut`` when it takes too long or is too silent."""
+        limit, silence = options.start_to_close_timeout, options.heartbeat_timeout
+        scope: asyncio.Timeout | None = None
+        watch = Silence(attempt, self.clock, silence) if silence is not None else None
+        try:
+            async with self.clock.timeout(limit.total_seconds() if limit else None) as scope:
+                if watch is None:
+                    return await call()
+                async with watch:
+                    return await call()
+        except Exception as error:
+            if watch is not None and silence is not None and watch.expired:
+                attempt.timed_out = True
+                raise _TimedOut(TimeoutType.HEARTBEAT, silence) from error
+            if limit is not None and scope is not None and scope.expired():
+                attempt.timed_out = True
+                raise _TimedOut(TimeoutType.START_TO_CLOSE, limit) from error
+            raise
+
+    def _introduce(
+        self, attempt: Attempt, definition: ActivityDefinition, token: Callable[[], TaskToken]
+    ) -> None:
+        """Let the code know where it is."""
+        access = WorkerAccess(
+            attempt,
+            token=token,
+            converter=self.converter,
+            clock=self.clock,
+            on_details=self.on_heartbeat,
+            raises=not definition.is_async,
+        )
+        info = ActivityInfo(
+            attempt.name,
+            attempt.workflow_id,
+            attempt.run_id,
+            attempt.activity_id,
+            attempt.number,
+            attempt.failures,
+            access,
+        )
+        CURRENT_ACTIVITY.set(info)
+
+    async def _call(self, definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+        if definition.is_async:
+            return await definition.call(arguments)
+        context = contextvars.copy_context()
+        call = partial(context.run, _call_plain, definition, arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+
+class _TimedOut(Exception):
+    def __init__(self, which: TimeoutType, limit: timedelta) -> None:
+        super().__init__(which)
+        self.which = which
+        self.limit = limit
+
+
+def task_token(attempt: Attempt, options: ActivityOptions, started_at: Micros) -> TaskToken:
+    """By which an attempt that began then may be ended from outside."""
+    limit, silence = _micros(options.start_to_close_timeout), _micros(options.heartbeat_timeout)
+    return TaskToken(
+        workflow_id=attempt.workflow_id,
+        run_id=attempt.run_id,
+        activity_id=attempt.activity_id,
+        token=attempt.token,
+        attempt=attempt.number,
+        close_by=None if limit is None else started_at + limit,
+        heartbeat=silence,
+    )
+
+
+def _micros(duration: timedelta | None) -> Micros | None:
+    return None if duration is None else duration // timedelta(microseconds=1)
+
+
+def _call_plain(definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    try:
+        return definition.call(arguments)
+    except StopIteration as error:
+        # A future cannot carry it.
+        raise RuntimeError("The activity raised StopIteration.") from error
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,91 @@
+"""Ending attempts through the store, however long that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from loom.errors import StoreError, StoreUnavailableError
+from loom.history.codec import encode_attributes
+from loom.history.events import ActivityFailed
+from loom.history.failures import failure_from
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
+from loom.runner.attempts import Attempt, AttemptOutcome, Retry
+from loom.runner.clock import Clock
+from loom.runner.context import WorkerContext
+from loom.runner.group_writer import GroupWriter
+from loom.runner.transitions import arrival_of
+from loom.storage.notifier import MESSAGES
+from loom.storage.records import ActivityCompletion, WriteOutcome
+
+_log = logging.getLogger("loom.worker")
+
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 1.0
+
+
+class Outcomes:
+    """The outcomes that go through the store."""
+
+    def __init__(self, worker: WorkerContext) -> None:
+        self._clock = worker.clock
+        self._notifier = worker.notifier
+        self._writer = GroupWriter(worker.repository.complete_activity_tasks)
+        self.on_due_at: Callable[[Micros], None] = lambda moment: None
+        """Told when a task that was given back will be due."""
+
+    async def write(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        """End an attempt, unless it is given up meanwhile.
+
+        Repeating it is safe: the task's token lets it happen once.
+        """
+        wait = _FIRST_BACKOFF
+        while not attempt.given_up:
+            completion = self._completion(attempt, outcome)
+            try:
+                written = await self._writer.submit(completion)
+            except StoreUnavailableError as error:
+                _log.warning("activity %s: its outcome waits: %s", attempt.name, error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _LAST_BACKOFF)
+            except StoreError as error:
+                if isinstance(outcome, ActivityFailed):
+                    _log.exception("activity %s: its failure cannot be stored", attempt.name)
+                    break
+                outcome = ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
+            else:
+                if written is WriteOutcome.WRITTEN:
+                    self._written(completion)
+                break
+
+    def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
+        now = self._clock.now()
+        key = attempt.run_key, attempt.activity_id, attempt.token, now
+        if not isinstance(outcome, Retry):
+            return ActivityCompletion(*key, arrival=arrival_of(outcome))
+        return ActivityCompletion(
+            *key,
+            retry_at=retry_at(outcome, now),
+            failure=encode_attributes(outcome.failed),
+            details=attempt.details,
+        )
+
+    def _written(self, completion: ActivityCompletion) -> None:
+        """An attempt's end is durable: tell those who wait for what follows."""
+        if completion.retry_at is not None:
+            self.on_due_at(completion.retry_at)
+        else:
+            self._notifier.publish([MESSAGES])
+
+
+def retry_at(retry: Retry, now: Micros) -> Micros:
+    """When the next attempt is due."""
+    return min(now + round(retry.delay.total_seconds() * MICROS_PER_SECOND), END_OF_TIME)
+
+
+def in_time(attempt: Attempt, outcome: AttemptOutcome, clock: Clock) -> AttemptOutcome:
+    """What is left of a retry when the run will have stopped waiting by then."""
+    close_by = attempt.close_by
+    if isinstance(outcome, Retry) and close_by is not None:
+        return outcome.failed if retry_at(outcome, clock.now()) >= close_by else outcome
+    return outcome
