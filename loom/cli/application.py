@@ -21,6 +21,19 @@ async def opened(dsn: str | None) -> AsyncIterator[loom.Loom]:
             raise CommandError(f"{error} {where}", Exit.NOT_FOUND) from error
 
 
+@asynccontextmanager
+async def looked_at(dsn: str | None) -> AsyncIterator[loom.Loom]:
+    """An open application of which nothing is to be changed: a SQLite file that is not there is
+    not made, and an older schema is not brought up to date. Both are told as errors."""
+    from loom.storage.sql import migrations
+
+    place = dsn or loom.Settings.load().dsn
+    if place.startswith("sqlite"):
+        await migrations.check(place)
+    async with opened(place) as app:
+        yield app
+
+
 def without_password(dsn: str) -> str:
     """A DSN that may be shown: without the password, and without options, which may hold one."""
     return re.sub(r"//([^:@/?]*):.*@", r"//\1@", dsn, count=1, flags=re.DOTALL).partition("?")[0]

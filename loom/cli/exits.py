@@ -37,6 +37,7 @@ Exit codes:
 _CODES: Final[tuple[tuple[type[errors.LoomError], Exit], ...]] = (
     (errors.ConfigurationError, Exit.USAGE),
     (errors.PayloadError, Exit.USAGE),
+    (errors.HistoryFormatError, Exit.USAGE),
     (errors.WorkflowNotFoundError, Exit.NOT_FOUND),
     (errors.StoreError, Exit.STORE),
 )

@@ -10,6 +10,7 @@ from loom.cli.check import check
 from loom.cli.database import db
 from loom.cli.demo.command import demo
 from loom.cli.exits import EXPLAINED, CommandGroup
+from loom.cli.history import history
 from loom.cli.listing import list_runs
 from loom.cli.runs import cancel, signal, start, terminate
 from loom.cli.scaffold import init
@@ -28,7 +29,20 @@ def cli() -> None:
     """The group of all commands."""
 
 
-for command in (db, init, demo, worker, check, start, list_runs, show, signal, cancel, terminate):
+for command in (
+    db,
+    init,
+    demo,
+    worker,
+    check,
+    start,
+    list_runs,
+    show,
+    signal,
+    cancel,
+    terminate,
+    history,
+):
     cli.add_command(command)
 
 
