@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import loom
@@ -11,9 +11,11 @@ from loom.cli.exits import CommandError, Exit
 
 
 @asynccontextmanager
-async def opened(dsn: str | None) -> AsyncIterator[loom.Loom]:
+async def opened(
+    dsn: str | None, *, codecs: Sequence[loom.PayloadCodec] = ()
+) -> AsyncIterator[loom.Loom]:
     """An open application. The commonest reason to find nothing is to look elsewhere."""
-    async with loom.Loom(dsn) as app:
+    async with loom.Loom(dsn, codecs=codecs) as app:
         try:
             yield app
         except loom.WorkflowNotFoundError as error:
@@ -22,7 +24,9 @@ async def opened(dsn: str | None) -> AsyncIterator[loom.Loom]:
 
 
 @asynccontextmanager
-async def looked_at(dsn: str | None) -> AsyncIterator[loom.Loom]:
+async def looked_at(
+    dsn: str | None, *, codecs: Sequence[loom.PayloadCodec] = ()
+) -> AsyncIterator[loom.Loom]:
     """An open application of which nothing is to be changed: a SQLite file that is not there is
     not made, and an older schema is not brought up to date. Both are told as errors."""
     from loom.storage.sql import migrations
@@ -30,7 +34,7 @@ async def looked_at(dsn: str | None) -> AsyncIterator[loom.Loom]:
     place = dsn or loom.Settings.load().dsn
     if place.startswith("sqlite"):
         await migrations.check(place)
-    async with opened(place) as app:
+    async with opened(place, codecs=codecs) as app:
         yield app
 
 

@@ -16,6 +16,7 @@ import click
 
 from loom.authoring.activity import is_activity
 from loom.authoring.compiled import is_workflow
+from loom.history.payloads import PayloadCodec
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,27 @@ class Definitions:
 
 def load(targets: Iterable[str]) -> Definitions:
     """Imports the targets; ``click.BadParameter`` says which cannot be served, and why."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     # A dict, for what is named twice is served once.
     found = list({id(each): each for target in targets for each in _definitions(target)}.values())
     return Definitions(
         workflows=[each for each in found if is_workflow(each)],
         activities=[each for each in found if is_activity(each)],
     )
+
+
+def load_codecs(target: str | None) -> list[PayloadCodec]:
+    """The codecs that a target names; ``click.BadParameter`` says what is none."""
+    if target is None:
+        return []
+    module_name, _, attribute = target.partition(":")
+    if not attribute:
+        raise click.BadParameter(f"codecs are named as MODULE:ATTRIBUTE, which {target!r} is not.")
+    value = _attribute(_imported(module_name), attribute)
+    codecs = list(value) if isinstance(value, Iterable) else [value]
+    for codec in codecs:
+        if not isinstance(codec, PayloadCodec):
+            raise click.BadParameter(f"{target!r} is no codec, nor a list of them: {codec!r}")
+    return codecs
 
 
 def _definitions(target: str) -> list[Any]:
@@ -51,6 +65,8 @@ def _definitions(target: str) -> list[Any]:
 
 def _imported(name: str) -> ModuleType:
     _check_no_path(name)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

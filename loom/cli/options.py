@@ -19,6 +19,15 @@ def dsn_option[F: Callable[..., Any]](command: F) -> F:
     )(command)
 
 
+def codecs_option[F: Callable[..., Any]](command: F) -> F:
+    """Adds ``--codecs``, for ``loading.load_codecs``."""
+    return click.option(
+        "--codecs",
+        metavar="MODULE:ATTRIBUTE",
+        help="The codecs that payloads are stored with: one, or a list of them.",
+    )(command)
+
+
 def json_option[F: Callable[..., Any]](command: F) -> F:
     """Adds ``--json``, as ``as_json``."""
     return click.option(
