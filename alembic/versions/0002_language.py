@@ -12,11 +12,20 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("workflows", sa.Column("chain_key", sa.BigInteger()))
+    op.add_column("workflows", sa.Column("continued_from", sa.Text()))
+    op.add_column("workflows", sa.Column("first_run_id", sa.Text()))
     op.add_column("workflows", sa.Column("start_at", sa.BigInteger()))
     op.add_column("tasks", sa.Column("details", sa.LargeBinary()))
     op.add_column("tasks", sa.Column("start_by", sa.BigInteger()))
     op.add_column("tasks", sa.Column("parked_until", sa.BigInteger()))
+    in_a_chain = sa.text("first_run_id IS NOT NULL")
+    op.create_index(
+        "ix_workflows_chain",
+        "workflows",
+        ["first_run_id"],
+        sqlite_where=in_a_chain,
+        postgresql_where=in_a_chain,
+    )
     _create_answers()
     _create_labels()
     op.drop_index("ix_workflows_workflow_id", "workflows")
@@ -35,10 +44,12 @@ def downgrade() -> None:
     op.drop_table("memos")
     op.drop_table("answers")
     op.drop_column("tasks", "parked_until")
+    op.drop_index("ix_workflows_chain", "workflows")
     op.drop_column("tasks", "start_by")
     op.drop_column("tasks", "details")
     op.drop_column("workflows", "start_at")
-    op.drop_column("workflows", "chain_key")
+    op.drop_column("workflows", "first_run_id")
+    op.drop_column("workflows", "continued_from")
 
 
 def _create_answers() -> None:

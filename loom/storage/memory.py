@@ -25,12 +25,14 @@ from loom.storage.memory_state import (
     is_claimable,
     is_meant,
     matches,
+    refuse_malformed_starts,
 )
 from loom.storage.notifier import InProcessNotifier
 from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
     ActivityTasks,
+    Effects,
     EventRecord,
     Heartbeat,
     Labels,
@@ -92,10 +94,17 @@ class MemoryRepository(Repository):
         if run is None or not self._fence_holds(run, transition):
             return WriteOutcome.LOST
         run.refuse_malformed(transition.effects)
+        refuse_malformed_starts(run.record.run_id, transition.effects)
         run.consume(through=transition.consumed_through or 0)
         run.apply(transition.effects, transition.owner or run.record.lease_owner or "")
-        self._send_all(transition.effects.messages, transition.effects.recorded_at)
+        self._reach_out(transition.effects, transition.effects.messages)
         return WriteOutcome.WRITTEN
+
+    def _reach_out(self, effects: Effects, messages: Sequence[Message]) -> None:
+        """What a turn does to other runs."""
+        for new in effects.starts:
+            self._start(new)
+        self._send_all(messages, effects.recorded_at)
 
     def _fence_holds(self, run: StoredRun, transition: Transition) -> bool:
         fence = (transition.token, transition.expected_sequence)
@@ -215,15 +224,32 @@ class MemoryRepository(Repository):
             return StartOutcome(same.shown, created=True)
         newest = self._find(new.workflow_id, None)
         if newest is not None and newest.is_open:
+            self._send_all(new.on_conflict, new.effects.recorded_at)
             return StartOutcome(newest.shown, created=False)
         run = born(new, self._last_key + 1)
         run.refuse_malformed(new.effects)
+        refuse_malformed_starts(new.run_id, new.effects)
         run.apply(new.effects, new.owner or "")
         # Keys are never used again, or the owner of a deleted run could write to another one.
         self._last_key += 1
         self._runs[self._last_key] = run
-        self._send_all(new.effects.messages, new.effects.recorded_at)
+        self._fill_inbox(run, new)
+        others = [message for message in new.effects.messages if message not in new.own_messages]
+        self._reach_out(new.effects, others)
         return StartOutcome(run.shown, created=True)
+
+    def _fill_inbox(self, run: StoredRun, new: NewRun) -> None:
+        """What a run is born with: its own messages, and those that its predecessor has left."""
+        predecessor = self._find(new.workflow_id, new.continues) if new.continues else None
+        if predecessor is not None:
+            run.follow(predecessor)
+        if run.is_open:
+            for message in new.own_messages:
+                run.receive(message.message_id, message.arrival, new.effects.recorded_at)
+            own = {message.message_id for message in new.own_messages}
+            for left in predecessor.left if predecessor else ():
+                if left.message_id not in own:
+                    run.receive(left.message_id, left.arrival, new.effects.recorded_at)
 
     async def send_messages(
         self, messages: Sequence[Message], now: Micros
@@ -235,15 +261,27 @@ class MemoryRepository(Repository):
         return [self._send(message, now) for message in messages]
 
     def _send(self, message: Message, now: Micros) -> SendOutcome:
-        run = self._find(message.workflow_id, message.run_id)
+        run = self._find_recipient(message)
         if run is None:
             return SendOutcome.NOT_FOUND
-        if run.has_taken(message.message_id):
+        if any(one.has_taken(message.message_id) for one in self._chain_of(run)):
             return SendOutcome.ACCEPTED
         if not run.is_open:
             return SendOutcome.CLOSED
         run.receive(message.message_id, message.arrival, now)
         return SendOutcome.ACCEPTED
+
+    def _find_recipient(self, message: Message) -> StoredRun | None:
+        """The run that a message is for, or the open one that has continued it."""
+        run = self._find(message.workflow_id, message.run_id)
+        newest = self._find(message.workflow_id, None)
+        if run is None or newest is None or not newest.is_open:
+            return run
+        return newest if newest.first_run_id == run.first_run_id else run
+
+    def _chain_of(self, run: StoredRun) -> Sequence[StoredRun]:
+        """A run with those that it continues, and those that continue it."""
+        return [one for one in self._runs.values() if one.first_run_id == run.first_run_id]
 
     async def find_run(
         self, workflow_id: WorkflowId, run_id: RunId | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from loom.errors import StoreError
 from loom.history.status import RunStatus
-from loom.identifiers import MessageId, Micros, RunKey, WorkerId
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId
 from loom.storage.records import (
     ActivityCompletion,
     ActivityTask,
@@ -107,6 +107,8 @@ class StoredRun:
     events: list[EventRecord] = field(default_factory=list)
     logs: list[LogRecord] = field(default_factory=list)
     inbox: list[InboxRecord] = field(default_factory=list)
+    left: list[InboxRecord] = field(default_factory=list)
+    """What was in its inbox when it closed, for the run that continues it."""
     tasks: dict[int, StoredTask] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
 
@@ -120,6 +122,19 @@ class StoredRun:
         record = self.record
         is_free = record.lease_owner is None
         return replace(record, due_at=self.due_at if is_free else record.lease_expires_at)
+
+    # The chain
+
+    @property
+    def first_run_id(self) -> RunId:
+        return self.record.first_run_id or self.record.run_id
+
+    def follow(self, predecessor: StoredRun) -> None:
+        self.record = replace(
+            self.record,
+            continued_from=predecessor.record.run_id,
+            first_run_id=predecessor.first_run_id,
+        )
 
     # Messages
 
@@ -209,6 +224,7 @@ class StoredRun:
 
     def _keep_or_give_back(self, effects: Effects, owner: WorkerId) -> None:
         if not self.is_open:
+            self.left = self.inbox
             self.tasks, self.inbox = {}, []
             self.free(None)
         elif effects.lease_expires_at is not None:
@@ -234,6 +250,16 @@ def born(new: NewRun, run_key: RunKey) -> StoredRun:
     )
     token = 0 if new.owner is None else 1
     return StoredRun(record, token=token, labels=Labels(memo=new.memo))
+
+
+def refuse_malformed_starts(run_id: RunId, effects: Effects) -> None:
+    """Find what is wrong with the runs that a turn starts before anything is written."""
+    for new in effects.starts:
+        is_continued = new.continues == run_id and not effects.status.is_open
+        if new.continues is not None and not is_continued:
+            raise StoreError(f"run {new.run_id} continues one that is not closed with it")
+        born(new, 0).refuse_malformed(new.effects)
+        refuse_malformed_starts(new.run_id, new.effects)
 
 
 # --- what a claim or a filter matches ------------------------------------------------------------

@@ -55,6 +55,10 @@ class RunRecord:
     due_at: Micros | None = None
     """When any worker may take it: a leased run when its lease ends, another as soon as something
     is wanted of it; ``None`` when nothing is."""
+    continued_from: RunId | None = None
+    """The run before it in its chain; ``None`` when it continues none."""
+    first_run_id: RunId | None = None
+    """The run that its chain began with; ``None`` when it is that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,9 @@ class Arrival:
 class Message:
     """Something for a run from outside. Delivered to it once, however often it is sent.
 
-    Addressed to that workflow's run ``run_id``, or, when that is ``None``, to its open run.
+    Addressed to that workflow's run ``run_id``, or, when that is ``None``, to its open run. What
+    is for a run that others have continued reaches the open run of its chain. Only once, too: what
+    one run of a chain has taken is delivered to none of the later ones.
     """
 
     workflow_id: WorkflowId
@@ -173,8 +179,11 @@ class Effects:
     tasks: Sequence[NewTask] = ()
     finished_tasks: Sequence[int] = ()
     """Activity ids whose tasks go: completed in this turn, or no longer wanted."""
+    starts: Sequence[NewRun] = ()
+    """Runs to start, each as ``start_runs`` would. When this turn closes the run, its workflow id
+    is free for them."""
     messages: Sequence[Message] = ()
-    """To other runs. One that finds no open run is dropped."""
+    """To other runs, those just started included. One that finds no open run is dropped."""
     logs: Sequence[LogRecord] = ()
     tags: Mapping[str, str | None] = field(default_factory=dict)
     """Tags of the run that get these values; ``None`` takes one away."""
@@ -225,6 +234,20 @@ class NewRun:
     owner: WorkerId | None = None
     memo: bytes | None = None
     """Kept beside the run as it is, for those who look at it."""
+    on_conflict: Sequence[Message] = ()
+    """Sent instead, when an open run has the workflow id: to that run, or to whoever wants to know
+    of it."""
+    continues: RunId | None = None
+    """The run of the same workflow id that it continues, and which the same turn closes: it joins
+    that run's chain, and what that run left in its inbox comes after its own messages, save for
+    those of the same ids."""
+
+    @property
+    def own_messages(self) -> Sequence[Message]:
+        """What its inbox begins with, each message once."""
+        own = (m for m in self.effects.messages if m.workflow_id == self.workflow_id)
+        mine = (m for m in own if m.run_id in (None, self.run_id))
+        return tuple({message.message_id: message for message in mine}.values())
 
 
 @dataclass(frozen=True, slots=True)

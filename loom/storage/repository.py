@@ -6,7 +6,7 @@ the order of the batch.
 
 The rules, each of which the conformance suite tests:
 
-1. A transition is all or nothing, its effects on other runs included.
+1. A transition is all or nothing, its effects on other runs and the runs that it starts included.
 2. The fence is the lease token **and** the expected sequence. A lost lease is the outcome of one
    item and never harms its neighbours in the batch.
 3. An exception means *outcome unknown for the whole batch*.
@@ -132,7 +132,10 @@ class RunRepository(HistoryRepository):
 
     @abstractmethod
     async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
-        """Create runs. Idempotent by ``run_id``; at most one open run has a ``workflow_id``."""
+        """Create runs. Idempotent by ``run_id``; at most one open run has a ``workflow_id``.
+
+        What a run starts in its own first turn is started with it, and only if it is created.
+        """
 
     @abstractmethod
     async def send_messages(

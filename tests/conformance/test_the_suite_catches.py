@@ -11,7 +11,13 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.repository import Repository
 from loom.testing.conformance import RepositoryConformance, StatefulConformance
 from loom.testing.conformance.scene import Scene
-from tests.conformance import broken_attempts, broken_claims, broken_lists, broken_writes
+from tests.conformance import (
+    broken_attempts,
+    broken_claims,
+    broken_lists,
+    broken_starts,
+    broken_writes,
+)
 from tests.conformance.broken_stores import Broken
 
 BROKEN = Broken.__subclasses__()
@@ -53,6 +59,8 @@ class Comparison(StatefulConformance):
         broken_writes.ConsumedMessagesAreForgotten,
         broken_writes.GivingBackForgetsLateMessages,
         broken_lists.RemovedTagsStay,
+        broken_starts.TakenIdsAreReportedToNobody,
+        broken_starts.InboxesStayBehind,
         broken_claims.MessagesGiveRunsToAnybody,
         broken_claims.ReleasedRunsLoseTheirTimer,
         broken_claims.AttemptsAreNotFenced,

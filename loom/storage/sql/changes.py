@@ -40,11 +40,16 @@ class Changes:
         taken: Iterable[Delivery] = (),
     ) -> None:
         self.runs = {run.run_key: run for run in runs}
-        self._addresses = dict(addresses or {})
+        self._addresses: dict[Address, RunKey] = {
+            (run.workflow_id, run.run_id): run.run_key for run in self.runs.values()
+        }
+        self._addresses |= addresses or {}
         self._taken = set(taken)
         self._turned: set[RunKey] = set()
         self._reached: set[RunKey] = set()
         self._closed: set[RunKey] = set()
+        self._closing: dict[WorkflowId, RunKey] = {}
+        self._left: dict[RunKey, int] = {}
         self._events: list[dict[str, Any]] = []
         self._logs: list[dict[str, Any]] = []
         self._messages: list[dict[str, Any]] = []
@@ -67,24 +72,58 @@ class Changes:
             self._consumed[run.run_key] = run.inbox_consumed
         self._turned.add(run.run_key)
         self._record(run, effects, owner)
-        for message in effects.messages:
-            self.send(message, effects.recorded_at)
+        if not run.is_open:
+            self._closing[run.workflow_id] = run.run_key
+            if run.inbox_count > (consumed := max(consumed_before, consumed_through)):
+                self._left[run.run_key] = consumed
 
     def start(self, run: RunState, new: NewRun) -> None:
         """Take in a run that has just been inserted: first turn and own messages included."""
         self.runs[run.run_key] = run
+        if new.continues is not None:
+            self._redirect((run.workflow_id, new.continues), run)
         self._addresses[run.workflow_id, run.run_id] = run.run_key
         if run.is_open:
             self._addresses[run.workflow_id, None] = run.run_key
         self._record(run, new.effects, new.owner or "")
         if new.memo is not None:
             self._memos.append({"run_key": run.run_key, "memo": new.memo})
-        own = own_messages(new)
-        for position, message in enumerate(own[: run.inbox_count], start=1):
+        for position, message in enumerate(new.own_messages[: run.inbox_count], start=1):
             self._put(run, position, message.message_id, message.arrival)
-        for message in new.effects.messages:
-            if message not in own:
-                self.send(message, new.effects.recorded_at)
+
+    def _redirect(self, address: Address, successor: RunState) -> None:
+        """Let what is for a run go to the one that continues it, unless the former has it."""
+        old = self._addresses.get(address)
+        for other, key in tuple(self._addresses.items()):
+            if key == old:
+                self._addresses[other] = successor.run_key
+        self._taken |= {(successor.run_key, taken) for key, taken in self._taken if key == old}
+
+    # --- chains ----------------------------------------------------------------------------------
+
+    def find(self, workflow_id: WorkflowId, run_id: RunId) -> RunState | None:
+        """One of the runs that are locked or new."""
+        return self.runs.get(self._addresses.get((workflow_id, run_id), 0))
+
+    def left_by(self, workflow_id: WorkflowId, run_id: RunId) -> tuple[RunKey, int] | None:
+        """The key of a run that this transaction closes, and the inbox position through which it
+        has taken messages, if others are left."""
+        run = self.find(workflow_id, run_id)
+        if run is None or run.run_key not in self._left:
+            return None
+        return run.run_key, self._left[run.run_key]
+
+    def frees(self, workflow_id: WorkflowId) -> bool:
+        """Whether a run of that workflow id is closed here, which is still to be written."""
+        return workflow_id in self._closing
+
+    def flush_closings(
+        self, s: Statements, workflow_ids: Iterable[WorkflowId]
+    ) -> Transaction[None]:
+        """Write the ends of runs ahead, so that their workflow ids can be used again."""
+        keys = [self._closing.pop(workflow_id) for workflow_id in workflow_ids]
+        self._turned -= set(keys)
+        yield from _many(s.runs.save_turn, [_turn(self.runs[key]) for key in keys])
 
     def _record(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
         """Gather what a turn leaves outside its run's own row."""
@@ -185,13 +224,6 @@ class Changes:
         saved = [task.parameters() for _, task in sorted(self._saved_tasks.items())]
         yield from _many(s.tasks.save, saved)
         yield from _many(s.tasks.insert, list(self._new_tasks.values()))
-
-
-def own_messages(new: NewRun) -> list[Message]:
-    """What a new run begins its inbox with, each message once."""
-    own = (m for m in new.effects.messages if m.workflow_id == new.workflow_id)
-    mine = (m for m in own if m.run_id in (None, new.run_id))
-    return list({message.message_id: message for message in mine}.values())
 
 
 def _many(statement: Statement, parameters: list[dict[str, Any]]) -> Transaction[None]:

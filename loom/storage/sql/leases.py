@@ -6,10 +6,10 @@ from loom.identifiers import Micros, WorkerId
 from loom.storage.records import Leases, TaskLease
 from loom.storage.sql.changes import TaskKey
 from loom.storage.sql.claims import save_leases
+from loom.storage.sql.locks import lock_runs, lock_tasks
 from loom.storage.sql.rows import RunState, TaskState
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Many, Query, Transaction
-from loom.storage.sql.writes import lock_runs, lock_tasks
 
 
 def extend_leases(

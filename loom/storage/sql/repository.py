@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
 
+from loom.errors import StoreUnavailableError
 from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
     ActivityClaim,
@@ -27,10 +30,13 @@ from loom.storage.records import (
     WriteOutcome,
 )
 from loom.storage.repository import Repository
-from loom.storage.sql import claims, lists, writes
+from loom.storage.sql import claims, lists, starts, writes
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
-from loom.storage.sql.transactions import Database
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Database, Overtaken, Transaction
+
+_PATIENCE: Final = 20
 
 
 class SqlRepository(Repository):
@@ -59,7 +65,7 @@ class SqlRepository(Repository):
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
         if not transitions:
             return ()
-        return await self._database.write(writes.write_transitions(self._statements, transitions))
+        return await self._write(lambda s: writes.write_transitions(s, transitions))
 
     # --- attempts of activities ------------------------------------------------------------------
 
@@ -105,14 +111,14 @@ class SqlRepository(Repository):
     async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
         if not runs:
             return ()
-        return await self._database.write(run_keeping.start_runs(self._statements, runs))
+        return await self._write(lambda s: starts.start_runs(s, runs))
 
     async def send_messages(
         self, messages: Sequence[Message], now: Micros
     ) -> Sequence[SendOutcome]:
         if not messages:
             return ()
-        return await self._database.write(writes.send_messages(self._statements, messages, now))
+        return await self._write(lambda s: writes.send_messages(s, messages, now))
 
     async def find_run(
         self, workflow_id: WorkflowId, run_id: RunId | None = None
@@ -150,3 +156,10 @@ class SqlRepository(Repository):
     ) -> Sequence[LogRecord]:
         transaction = run_keeping.read_logs(self._statements, run_key, after, limit)
         return await self._database.read(transaction)
+
+    async def _write[T](self, begin: Callable[[Statements], Transaction[T]]) -> T:
+        """Run a transaction until it is not overtaken by others."""
+        for _ in range(_PATIENCE):
+            with suppress(Overtaken):
+                return await self._database.write(begin(self._statements))
+        raise StoreUnavailableError("the same workflow ids keep being started and continued")

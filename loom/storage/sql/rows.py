@@ -46,7 +46,8 @@ class RunState:
     due_at: Micros | None
     inbox_count: int
     inbox_consumed: int
-    chain_key: RunKey | None = None
+    continued_from: RunId | None = None
+    first_run_id: RunId | None = None
     start_at: Micros | None = None
 
     @property
@@ -76,7 +77,14 @@ class RunState:
             lease_owner=self.lease_owner,
             lease_expires_at=self.lease_expires_at,
             due_at=_due_to_anybody(self.due_at, self.lease_owner, self.lease_expires_at),
+            continued_from=self.continued_from,
+            first_run_id=self.first_run_id,
         )
+
+    @property
+    def chain(self) -> RunId:
+        """The run that its chain began with."""
+        return self.first_run_id or self.run_id
 
     # --- one turn --------------------------------------------------------------------------------
 

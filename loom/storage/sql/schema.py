@@ -63,8 +63,9 @@ workflows = Table(
     # Messages ever put into the inbox, and how many of those the run has taken.
     Column("inbox_count", BigInteger, nullable=False),
     Column("inbox_consumed", BigInteger, nullable=False),
-    # The first run of the chain that this one continues; NULL when it is the first itself.
-    Column("chain_key", BigInteger),
+    # The run before it in its chain, and the run that the chain began with; NULL in that one.
+    Column("continued_from", Text),
+    Column("first_run_id", Text),
     # Nobody may take its first turn before; NULL when there is nothing to wait for.
     Column("start_at", BigInteger),
     UniqueConstraint("run_id"),
@@ -87,6 +88,12 @@ Index(
     workflows.c.run_key,
     # By code points, whatever the database's collation: so it serves prefixes too.
     postgresql_ops={"workflow_id": "text_pattern_ops"},
+)
+Index(
+    "ix_workflows_chain",
+    workflows.c.first_run_id,
+    sqlite_where=text("first_run_id IS NOT NULL"),
+    postgresql_where=text("first_run_id IS NOT NULL"),
 )
 Index(
     "ix_workflows_due",

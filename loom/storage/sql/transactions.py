@@ -39,6 +39,12 @@ type Rows = Sequence[Sequence[Any]]
 type Transaction[T] = Generator[Query | Many, Rows, T]
 
 
+class Overtaken(Exception):
+    """What a transaction had found out before it held its locks holds no more: it is to be rolled
+    back and tried again. Taking more locks instead could make two transactions wait for each
+    other."""
+
+
 class Database(ABC):
     """An open database, on which transactions are run."""
 

@@ -1,15 +1,10 @@
-"""Writing turns, messages and the ends of attempts.
-
-Every row lock of a transaction is taken first thing and in one order, runs by their keys and then
-tasks by theirs; and whatever depends on them is read by a later statement, which sees what others
-committed while we waited.
-"""
+"""Writing turns, messages and the ends of attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from loom.identifiers import Micros, RunKey
+from loom.identifiers import Micros
 from loom.storage.records import (
     ActivityCompletion,
     Heartbeat,
@@ -18,19 +13,29 @@ from loom.storage.records import (
     Transition,
     WriteOutcome,
 )
-from loom.storage.sql.changes import Address, Changes, Delivery, TaskKey
-from loom.storage.sql.rows import RunState, TaskState, run_state
+from loom.storage.sql.changes import Changes, TaskKey
+from loom.storage.sql.locks import begin, lock_runs, lock_tasks
+from loom.storage.sql.rows import TaskState
+from loom.storage.sql.starts import messages_of, reach_out, start_all
 from loom.storage.sql.statements import Statements
-from loom.storage.sql.transactions import Query, Transaction
+from loom.storage.sql.transactions import Transaction
 
 
 def write_transitions(
     s: Statements, transitions: Sequence[Transition]
 ) -> Transaction[list[WriteOutcome]]:
     """Each turn whole, or not at all when its fence does not hold."""
-    messages = [message for turn in transitions for message in turn.effects.messages]
+    messages = [message for turn in transitions for message in messages_of(turn.effects)]
     changes = yield from begin(s, {turn.run_key for turn in transitions}, messages)
     outcomes = [_write(changes, transition) for transition in transitions]
+    written = [
+        turn.effects
+        for turn, outcome in zip(transitions, outcomes, strict=True)
+        if outcome is WriteOutcome.WRITTEN
+    ]
+    started = yield from start_all(s, changes, [new for turn in written for new in turn.starts])
+    for effects in written:
+        reach_out(changes, effects, started)
     yield from changes.flush(s)
     return outcomes
 
@@ -53,69 +58,6 @@ def send_messages(
     outcomes = [changes.send(message, now) for message in messages]
     yield from changes.flush(s)
     return outcomes
-
-
-# --- taking the locks ----------------------------------------------------------------------------
-
-
-def begin(
-    s: Statements, keys: Iterable[RunKey], messages: Sequence[Message]
-) -> Transaction[Changes]:
-    """Lock those runs and the ones that the messages are for."""
-    addresses = yield from _resolve(s, messages)
-    runs = yield from lock_runs(s, {*keys, *addresses.values()})
-    taken = yield from _find_taken(s, messages, addresses)
-    return Changes(runs, addresses, taken)
-
-
-def lock_runs(s: Statements, keys: Iterable[RunKey]) -> Transaction[list[RunState]]:
-    """The rows of those runs that exist, locked until the end of the transaction."""
-    ordered = sorted(keys)
-    if not ordered:
-        return []
-    rows = yield Query(s.runs.lock, {"keys": s.array(ordered)})
-    return [run_state(row) for row in rows]
-
-
-def lock_tasks(s: Statements, keys: Iterable[TaskKey]) -> Transaction[dict[TaskKey, TaskState]]:
-    """The rows of those tasks that exist, locked until the end of the transaction."""
-    ordered = sorted(set(keys))
-    if not ordered:
-        return {}
-    rows = yield Query(s.tasks.lock, s.pairs(ordered))
-    return {(row[0], row[1]): TaskState(*row) for row in rows}
-
-
-def _resolve(s: Statements, messages: Sequence[Message]) -> Transaction[dict[Address, RunKey]]:
-    """Which runs the messages are for."""
-    addresses: dict[Address, RunKey] = {}
-    run_ids = {message.run_id for message in messages if message.run_id is not None}
-    if run_ids:
-        rows = yield Query(s.runs.find_by_run_ids, {"run_ids": s.array(sorted(run_ids))})
-        addresses |= {(workflow_id, run_id): key for workflow_id, run_id, key in rows}
-    workflow_ids = {message.workflow_id for message in messages if message.run_id is None}
-    # The open run; if there is none, the newest, which may have taken the message long ago.
-    for statement in (s.runs.find_open, s.runs.find_newest):
-        if workflow_ids:
-            rows = yield Query(statement, {"workflow_ids": s.array(sorted(workflow_ids))})
-            addresses |= {(workflow_id, None): key for workflow_id, key in rows}
-            workflow_ids -= {workflow_id for workflow_id, _ in rows}
-    return addresses
-
-
-def _find_taken(
-    s: Statements, messages: Sequence[Message], addresses: dict[Address, RunKey]
-) -> Transaction[set[Delivery]]:
-    """Which of the messages were delivered before."""
-    deliveries = {
-        (addresses[address], message.message_id)
-        for message in messages
-        if (address := (message.workflow_id, message.run_id)) in addresses
-    }
-    if not deliveries:
-        return set()
-    rows = yield Query(s.history.find_taken, s.pairs(sorted(deliveries)))
-    return {(key, message_id) for key, message_id in rows}
 
 
 # --- attempts of activities ----------------------------------------------------------------------

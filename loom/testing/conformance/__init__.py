@@ -30,6 +30,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 
 from loom.testing.conformance.suite import (  # noqa: E402
     ActivitiesConformance,
+    ChainsConformance,
     ClaimsConformance,
     ConcurrencyConformance,
     HeartbeatsConformance,
@@ -39,6 +40,7 @@ from loom.testing.conformance.suite import (  # noqa: E402
     RepositoryConformance,
     RulesConformance,
     RunsConformance,
+    StartsConformance,
     StatefulConformance,
     StoreConformance,
     TransitionsConformance,
@@ -46,6 +48,7 @@ from loom.testing.conformance.suite import (  # noqa: E402
 
 __all__ = [
     "ActivitiesConformance",
+    "ChainsConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",
     "HeartbeatsConformance",
@@ -55,6 +58,7 @@ __all__ = [
     "RepositoryConformance",
     "RulesConformance",
     "RunsConformance",
+    "StartsConformance",
     "StatefulConformance",
     "StoreConformance",
     "TransitionsConformance",

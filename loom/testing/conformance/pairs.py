@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from loom.history.status import RunStatus
-from loom.identifiers import Micros, WorkflowId
+from loom.identifiers import Micros, RunId, WorkflowId
 from loom.storage.records import (
     ActivityTask,
     Effects,
@@ -51,6 +51,8 @@ class Plan:
     finish: set[int]
     to: int | None
     wake_in: Micros | None
+    start: int | None
+    go_on: bool
     tag: str | None = ""
     """The value that the run's tag gets; empty leaves it, ``None`` takes it away."""
 
@@ -58,6 +60,32 @@ class Plan:
 def workflow_id(scene: Scene, number: int) -> WorkflowId:
     """One of the few workflow ids that an example has."""
     return f"{scene.queue}/{number}"
+
+
+def started_by(scene: Scene, run: RunRecord, plan: Plan, now: Micros) -> list[NewRun]:
+    """The runs that a turn shall start: the one that continues its own, and one of a workflow id
+    that may be taken. Their run ids follow from the turn, so that both stores are given the same.
+    """
+    news = []
+    if plan.go_on and not plan.status.is_open:
+        news.append(_started(scene, run, run.workflow_id, now, continues=run.run_id))
+    if plan.start is not None:
+        news.append(_started(scene, run, workflow_id(scene, plan.start), now))
+    return news
+
+
+def _started(
+    scene: Scene, run: RunRecord, name: WorkflowId, now: Micros, continues: RunId | None = None
+) -> NewRun:
+    run_id = f"{'next' if continues else 'new'} {run.sequence} {run.run_id}"
+    start = Message(name, "start", arrival(), run_id)
+    instead = Message(run.workflow_id, MESSAGE_IDS[run.sequence % 4], arrival(), run.run_id)
+    return replace(
+        scene.new_run(name, Effects(RunStatus.RUNNING, now, messages=[start])),
+        run_id=run_id,
+        on_conflict=[instead],
+        continues=continues,
+    )
 
 
 def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transition:
@@ -79,6 +107,7 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         events=events,
         tasks=[new] if plan.schedule else (),
         finished_tasks=sorted(plan.finish),
+        starts=started_by(scene, task.run, plan, now),
         messages=[said] if plan.to else (),
         logs=[LogRecord(events[-1].sequence, now, "INFO", "a turn")],
         tags={} if plan.tag == "" else {TAG: plan.tag},

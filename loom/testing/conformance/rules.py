@@ -13,6 +13,7 @@ from loom.storage.records import (
     EventRecord,
     LogRecord,
     Message,
+    NewRun,
     RunRecord,
     Transition,
 )
@@ -46,6 +47,7 @@ class RichTurn:
     scene: Scene
     run: RunRecord
     other: RunRecord
+    started: NewRun
     transition: Transition
 
     async def assert_whole(self) -> None:
@@ -57,6 +59,8 @@ class RichTurn:
         assert await self.scene.inbox_of(self.run) == []
         [received] = await self.scene.inbox_of(self.other)
         assert received.message_id == "to another"
+        started = self.started
+        assert await repository.find_run(started.workflow_id, started.run_id) is not None
 
     async def assert_absent(self) -> None:
         repository, key = self.scene.repository, self.run.run_key
@@ -67,23 +71,25 @@ class RichTurn:
         [unconsumed] = await self.scene.inbox_of(self.run)
         assert unconsumed.message_id == "consumed"
         assert await self.scene.inbox_of(self.other) == []
+        assert await repository.find_run(self.started.workflow_id) is None
 
 
 async def rich_turn(scene: Scene) -> RichTurn:
     """One that is ready to be written."""
     other, run = await scene.start_waiting(), await scene.start()
     await scene.send(message(run, "consumed"))
-    task = await scene.claim_run(run)
+    task, started = await scene.claim_run(run), scene.new_run()
     effects = Effects(
         RUNNING,
         NOW,
         events=following(run, 2),
         tasks=[scene.task(1), scene.task(2)],
+        starts=[started],
         messages=[message(other, "to another")],
         logs=[LogRecord(1, NOW, "INFO", "logged")],
         wake_at=NOW + SECOND,
     )
-    return RichTurn(scene, run, other, turn(task, effects, consumed_through=1))
+    return RichTurn(scene, run, other, started, turn(task, effects, consumed_through=1))
 
 
 def malformed(transition: Transition) -> Transition:

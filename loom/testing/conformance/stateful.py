@@ -89,6 +89,8 @@ a_plan = st.builds(
     to=st.none() | a_workflow,
     wake_in=st.none() | a_delay,
     tag=st.sampled_from(["", "", "", "new", "old", None]),
+    start=st.none() | a_workflow,
+    go_on=st.booleans(),
 )
 
 
@@ -147,7 +149,8 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(age=an_age)
     def start_again(self, age: int) -> None:
-        new = aged(self.started, age)
+        # Only a turn can let a run be continued.
+        new = replace(aged(self.started, age), continues=None)
 
         async def start(scene: Scene) -> tuple[object, ...]:
             [outcome] = await scene.repository.start_runs([new])
@@ -231,6 +234,7 @@ class Comparison(RuleBasedStateMachine):
         two = planned(scenes.tested, pair.tested, plan, self.now)
         outcomes = Pair(self.run(scenes.reference.write(one)), self.run(scenes.tested.write(two)))
         assert outcomes.reference == outcomes.tested
+        self.started += one.effects.starts
         if outcomes.reference == [WRITTEN]:
             # As a live instance goes on after its own write, whether or not it still holds the run.
             self.turns.append(Pair(after(pair.reference, one), after(pair.tested, two)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loom.testing.conformance.activities import ActivitiesConformance
+from loom.testing.conformance.chains import ChainsConformance
 from loom.testing.conformance.claims import ClaimsConformance
 from loom.testing.conformance.concurrency import ConcurrencyConformance
 from loom.testing.conformance.heartbeats import HeartbeatsConformance
@@ -11,6 +12,7 @@ from loom.testing.conformance.leases import LeasesConformance
 from loom.testing.conformance.lists import ListsConformance
 from loom.testing.conformance.rules import RulesConformance
 from loom.testing.conformance.runs import RunsConformance
+from loom.testing.conformance.starts import StartsConformance
 from loom.testing.conformance.stateful import StatefulConformance
 from loom.testing.conformance.stores import StoreConformance
 from loom.testing.conformance.transitions import TransitionsConformance
@@ -26,6 +28,8 @@ class RepositoryConformance(
     LeasesConformance,
     ActivitiesConformance,
     HeartbeatsConformance,
+    StartsConformance,
+    ChainsConformance,
     ConcurrencyConformance,
     StatefulConformance,
 ):
@@ -34,6 +38,7 @@ class RepositoryConformance(
 
 __all__ = [
     "ActivitiesConformance",
+    "ChainsConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",
     "HeartbeatsConformance",
@@ -43,6 +48,7 @@ __all__ = [
     "RepositoryConformance",
     "RulesConformance",
     "RunsConformance",
+    "StartsConformance",
     "StatefulConformance",
     "StoreConformance",
     "TransitionsConformance",

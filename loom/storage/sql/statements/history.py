@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Column, FromClause, Select, and_, delete, select, union_all
+from sqlalchemy import Column, ColumnElement, FromClause, Select, and_, delete, select, union_all
 
 from loom.storage.sql.dialects import Statement
-from loom.storage.sql.schema import events, inbox, logs
+from loom.storage.sql.schema import events, inbox, logs, workflows
 from loom.storage.sql.statements.base import StatementSet, micros
 from loom.storage.sql.statements.tasks import EVENT
 
@@ -63,6 +63,27 @@ class HistoryStatements(StatementSet):
         are in the run's inbox, or in its history."""
         pairs = self.dialect.pairs(int, str)
         return self._compile(union_all(_taken(pairs, inbox), _taken(pairs, events)))
+
+    @cached_property
+    def find_taken_by_chain(self) -> Statement:
+        """Which of the named pairs of a chain's first run and a message id were taken by any run
+        of the chain."""
+        pairs = self.dialect.pairs(str, str)
+        by_first = _taken_by_chain(pairs, workflows.c.run_id)
+        by_others = _taken_by_chain(pairs, workflows.c.first_run_id)
+        return self._compile(union_all(by_first, by_others))
+
+
+def _taken_by_chain(pairs: FromClause, chain: ColumnElement[str | None]) -> Select[Any]:
+    of_chain = and_(chain == pairs.c.first, chain.is_not(None))
+    key, message_id = events.c.run_key, events.c.message_id
+    is_named = and_(key == workflows.c.run_key, message_id == pairs.c.second)
+    runs = pairs.join(workflows, of_chain)
+    return (
+        select(pairs.c.first, message_id)
+        .select_from(runs.join(events, is_named))
+        .where(message_id.is_not(None))
+    )
 
 
 def _taken(pairs: FromClause, table: FromClause) -> Select[Any]:

@@ -35,13 +35,14 @@ class RunStatements(StatementSet):
     @cached_property
     def find_by_run_ids(self) -> Statement:
         wanted = self.dialect.any_of(_run.run_id, "run_ids")
-        return self._compile(select(_run.workflow_id, _run.run_id, _run.run_key).where(wanted))
+        columns = _run.workflow_id, _run.run_id, _run.run_key, _run.closed_at, _run.first_run_id
+        return self._compile(select(*columns).where(wanted))
 
     @cached_property
     def find_open(self) -> Statement:
         wanted = self.dialect.any_of(_run.workflow_id, "workflow_ids")
-        query = select(_run.workflow_id, _run.run_key).where(wanted, _run.closed_at.is_(None))
-        return self._compile(query)
+        columns = _run.workflow_id, _run.run_key, _run.run_id, _run.first_run_id
+        return self._compile(select(*columns).where(wanted, _run.closed_at.is_(None)))
 
     @cached_property
     def find_newest(self) -> Statement:

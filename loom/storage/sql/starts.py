@@ -1,0 +1,247 @@
+"""Starting runs: those that clients ask for, and those that turns start.
+
+A workflow id can be waited for: in Postgres, whoever inserts a run waits for others who have
+inserted or closed one of the same id and not committed. So ids are taken in one order, before
+anything else is changed, the ends of runs that make room for new ones in their place among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import groupby
+from typing import Any, Final
+
+from loom.errors import StoreError, StoreUnavailableError
+from loom.identifiers import RunId, RunKey
+from loom.storage.records import Effects, Message, NewRun, StartOutcome
+from loom.storage.sql.changes import Changes
+from loom.storage.sql.locks import begin
+from loom.storage.sql.rows import RunState, born, inbox_record, run_record
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Many, Overtaken, Query, Transaction
+
+_PATIENCE: Final = 10
+
+
+@dataclass(slots=True)
+class Started:
+    """What became of the runs that were to be started."""
+
+    outcomes: dict[RunId, StartOutcome] = field(default_factory=dict)
+    inserted: set[RunId] = field(default_factory=set)
+    """Those of them that this transaction has written."""
+
+
+def start_runs(s: Statements, runs: Sequence[NewRun]) -> Transaction[list[StartOutcome]]:
+    """Create runs, unless the same one or an open one of their workflow id is there."""
+    changes = yield from begin(s, (), [message for new in runs for message in _messages_by(new)])
+    started = yield from start_all(s, changes, runs)
+    for new in runs:
+        _tell(changes, new, started)
+    yield from changes.flush(s)
+    return [started.outcomes[new.run_id] for new in runs]
+
+
+def messages_of(effects: Effects) -> list[Message]:
+    """All that a turn may send to runs that are there already."""
+    by_starts = (message for new in effects.starts for message in _messages_by(new))
+    return [*effects.messages, *by_starts]
+
+
+def _messages_by(new: NewRun) -> list[Message]:
+    # Its own need not be found.
+    others = [m for m in messages_of(new.effects) if m.workflow_id != new.workflow_id]
+    return [*others, *new.on_conflict]
+
+
+def reach_out(changes: Changes, effects: Effects, started: Started) -> None:
+    """Send what a turn, and the first turns of the runs that it has started, have to say."""
+    for new in effects.starts:
+        _tell(changes, new, started)
+    for message in effects.messages:
+        changes.send(message, effects.recorded_at)
+
+
+def _tell(changes: Changes, new: NewRun, started: Started) -> None:
+    if new.run_id in started.inserted:
+        # What it has sent to itself is in its inbox already.
+        reach_out(changes, new.effects, started)
+    elif not started.outcomes[new.run_id].created:
+        for message in new.on_conflict:
+            changes.send(message, new.effects.recorded_at)
+
+
+# --- inserting -----------------------------------------------------------------------------------
+
+
+def start_all(s: Statements, changes: Changes, runs: Sequence[NewRun]) -> Transaction[Started]:
+    """Insert runs that are not there yet, and whatever their first turns start.
+
+    Raises ``Overtaken`` when one was inserted whose starter, as it turned out, cannot be.
+    """
+    started = Started()
+    missing = list(runs)
+    # A run that is born closed takes no place in the index of open ones; and what a run starts is
+    # inserted with it, so that it should be sure that it can be itself.
+    look = any(not new.effects.status.is_open or new.effects.starts for new in runs)
+    for _ in range(len(runs) + _PATIENCE):
+        if look:
+            started.outcomes |= yield from _find_standing(s, missing)
+            missing = [new for new in missing if new.run_id not in started.outcomes]
+        if not missing:
+            return started
+        yield from _insert(s, changes, missing, started)
+        missing = list(_not_started(missing, started))
+        # What was in the way of an insert may be gone when it is looked for: then try again.
+        look = True
+    raise StoreUnavailableError("runs of the same workflow ids keep starting and ending")
+
+
+def _not_started(runs: Iterable[NewRun], started: Started) -> Iterator[NewRun]:
+    """What is left to do; a run that is not there has started nothing."""
+    for new in runs:
+        if new.run_id not in started.outcomes:
+            yield new
+        elif new.run_id in started.inserted:
+            yield from _not_started(new.effects.starts, started)
+
+
+def _find_standing(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[RunId, StartOutcome]]:
+    """What stands where these would: they themselves, or open runs of their workflow ids."""
+    if not runs:
+        return {}
+    parameters = {
+        "run_ids": s.array([run.run_id for run in runs]),
+        "workflow_ids": s.array([run.workflow_id for run in runs]),
+    }
+    rows = yield Query(s.runs.find_standing, parameters)
+    records = [run_record(row) for row in rows]
+    same = {record.run_id: record for record in records}
+    open_ones = {record.workflow_id: record for record in records if record.closed_at is None}
+    outcomes = {}
+    for run in runs:
+        if run.run_id in same:
+            outcomes[run.run_id] = StartOutcome(same[run.run_id], created=True)
+        elif run.workflow_id in open_ones and run.continues is None:
+            outcomes[run.run_id] = StartOutcome(open_ones[run.workflow_id], created=False)
+    return outcomes
+
+
+def _insert(
+    s: Statements, changes: Changes, runs: Sequence[NewRun], started: Started
+) -> Transaction[None]:
+    """Insert the first run of each workflow id, as far as nothing is in its way."""
+    firsts = {run.workflow_id: run for run in reversed(runs)}
+    # Who continues a run that is closed here comes before strangers who wait for its id.
+    firsts |= {run.workflow_id: run for run in runs if run.continues is not None}
+    family = {new.run_id: new for new in _with_starts(firsts.values())}
+    states = _first_turns(changes, family)
+    keys = yield from _insert_rows(s, changes, states)
+    for first in firsts.values():
+        _check_family(first, keys, started)
+    inserted = [state for state in states if state.run_id in keys]
+    heirs = _find_heirs(changes, (family[state.run_id] for state in inserted))
+    for state in inserted:
+        state.run_key = keys[state.run_id]
+        started.outcomes[state.run_id] = StartOutcome(state.record(), created=True)
+        changes.start(state, family[state.run_id])
+    started.inserted |= keys.keys()
+    yield from _move_inboxes(s, changes, heirs)
+
+
+def _with_starts(runs: Iterable[NewRun]) -> Iterator[NewRun]:
+    """Runs, each followed by those that it starts in its first turn."""
+    for new in runs:
+        yield new
+        yield from _with_starts(new.effects.starts)
+
+
+def _first_turns(changes: Changes, family: Mapping[RunId, NewRun]) -> list[RunState]:
+    """The rows of runs after their first turns, in the order of their workflow ids."""
+    states: dict[RunId, RunState] = {}
+    for new in family.values():
+        state = states[new.run_id] = born(new)
+        if new.continues is not None:
+            predecessor = states.get(new.continues) or changes.find(new.workflow_id, new.continues)
+            if predecessor is None or predecessor.is_open:
+                raise StoreError(f"run {new.run_id} continues one that is not closed with it")
+            state.continued_from, state.first_run_id = new.continues, predecessor.chain
+        state.apply(new.effects, new.owner or "")
+        if state.is_open:
+            for _ in new.own_messages:
+                state.receive(new.effects.recorded_at)
+    # A stable sort: whoever continues a run comes after it.
+    return sorted(states.values(), key=lambda state: state.workflow_id)
+
+
+def _insert_rows(
+    s: Statements, changes: Changes, states: Sequence[RunState]
+) -> Transaction[dict[RunId, RunKey]]:
+    """Take workflow ids in their order, those that are given up here included."""
+    keys: dict[RunId, RunKey] = {}
+    for is_freed, group in groupby(states, key=lambda state: changes.frees(state.workflow_id)):
+        batch = list(group)
+        if is_freed:
+            freed = dict.fromkeys(state.workflow_id for state in batch)
+            yield from changes.flush_closings(s, freed)
+        rows = yield Many(s.runs.insert, [_row(state) for state in batch], returning=True)
+        keys |= {row[0]: row[1] for row in rows}
+    return keys
+
+
+def _check_family(new: NewRun, keys: Mapping[RunId, RunKey], started: Started) -> None:
+    """What a run starts is there only with it, and what it was to be continued by must be."""
+    for child in new.effects.starts:
+        orphaned = child.run_id in keys and new.run_id not in keys
+        cut_off = child.continues == new.run_id and new.run_id in keys and child.run_id not in keys
+        if orphaned or cut_off:
+            raise Overtaken
+        _check_family(child, keys, started)
+
+
+def _row(state: RunState) -> dict[str, Any]:
+    row = {name: getattr(state, name) for name in _COLUMNS}
+    row["status"] = state.status.value
+    return row
+
+
+_COLUMNS: Final = [field.name for field in fields(RunState) if field.name != "run_key"]
+
+
+# --- inboxes that move ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Heir:
+    """A run that takes over what another has left unread."""
+
+    new: NewRun
+    consumed: int
+    """The position through which the other had taken messages."""
+
+
+def _find_heirs(changes: Changes, news: Iterable[NewRun]) -> dict[RunKey, _Heir]:
+    """Heirs by the keys of those that they continue."""
+    heirs = {}
+    for new in news:
+        if new.continues is not None:
+            left = changes.left_by(new.workflow_id, new.continues)
+            if left is not None:
+                heirs[left[0]] = _Heir(new, left[1])
+    return heirs
+
+
+def _move_inboxes(
+    s: Statements, changes: Changes, heirs: Mapping[RunKey, _Heir]
+) -> Transaction[None]:
+    if not heirs:
+        return
+    rows = yield Query(s.history.read_inboxes, {"keys": s.array(sorted(heirs))})
+    for row in rows:
+        heir, message = heirs[row[0]], inbox_record(row)
+        run = changes.find(heir.new.workflow_id, heir.new.run_id)
+        own = {message.message_id for message in heir.new.own_messages}
+        is_left = message.position > heir.consumed and message.message_id not in own
+        if run is not None and run.is_open and is_left:
+            changes.deliver(run, message.message_id, message.arrival, run.updated_at)
