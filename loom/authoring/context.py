@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from loom.authoring.activity import activity_definition
 from loom.authoring.immutable import fixed, frozen
@@ -60,6 +60,28 @@ class WorkflowContext[InputT, StateT]:
         For diagnostics alone: code that decides by it is not deterministic.
         """
         return self._runtime.is_replaying
+
+    @property
+    def history_length(self) -> int:
+        """How many events the run's history has so far; the same on replay. The markers of patches
+        are not counted."""
+        return self._runtime.history_length
+
+    @property
+    def should_continue_as_new(self) -> bool:
+        """Whether the history is so long, 10,000 events, that the run had better go on as a new
+        one: what is replayed after a restart grows with it."""
+        return self.history_length >= _LONG_HISTORY
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether the run has been asked to end; its code may be cleaning up since."""
+        return self._runtime.cancel_reason is not None
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why the run is to end, perhaps empty; ``None`` while nobody has asked for that."""
+        return self._runtime.cancel_reason
 
     @property
     def handlers_finished(self) -> bool:
@@ -219,6 +241,9 @@ class WorkflowContext[InputT, StateT]:
         """A random UUID that is the same on replay."""
         return uuid.UUID(int=self.random.getrandbits(128), version=4)
 
+
+# Code decides by it: another number needs a flag of the engine.
+_LONG_HISTORY: Final = 10_000
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

@@ -42,6 +42,16 @@ class Runtime(ABC):
 
     @property
     @abstractmethod
+    def history_length(self) -> int:
+        """How many events the run's history has so far, but for the markers of patches."""
+
+    @property
+    @abstractmethod
+    def cancel_reason(self) -> str | None:
+        """Why the run is to end; ``None`` while nobody has asked for that."""
+
+    @property
+    @abstractmethod
     def handlers_finished(self) -> bool:
         """Whether no handler of a signal or an update is running."""
 

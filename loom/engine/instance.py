@@ -233,6 +233,7 @@ class WorkflowInstance(Runtime):
 
     def _take(self, arrival: Stamped) -> None:
         self._loop.now = max(self._loop.now, arrival.at)
+        self._recorder.length += 1
         # It stops here when the input cannot be read for want of a codec.
         with suppress(StopReplay):
             _DELIVER[type(arrival.event)](self, arrival.event)
@@ -302,6 +303,14 @@ class WorkflowInstance(Runtime):
     @property
     def now(self) -> Micros:
         return self._loop.now
+
+    @property
+    def history_length(self) -> int:
+        return self._recorder.length
+
+    @property
+    def cancel_reason(self) -> str | None:
+        return self._cancel_reason
 
     @property
     def handlers_finished(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from loom.engine.loop import DeterministicLoop
 from loom.engine.matching import Matcher, unasked
 from loom.errors import CodecError, NonDeterministicWorkflowError, ReadOnlyError, StopReplay
-from loom.history.events import CommandEvent, Event, Stamped
+from loom.history.events import CommandEvent, Event, PatchApplied, Stamped
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros
 
@@ -23,6 +23,7 @@ class Recorder:
         loop: the run's own; set once it exists, which needs the timers, which need the recorder.
         turn: the events of the turn under way.
         last_id: the id of the last command that has one.
+        length: how many events there are so far, but for the markers of patches.
         error: what halted the run, if anything has.
         reader: what looks at the run now, and so must not change it; ``None`` when nothing does.
     """
@@ -34,6 +35,7 @@ class Recorder:
         self._matcher: Matcher | None = None
         self.turn: list[Stamped] = []
         self.last_id = 0
+        self.length = 0
         self.error: Exception | None = None
         self.reader: str | None = None
         self._instead = ""
@@ -99,14 +101,21 @@ class Recorder:
             # Of code that is being unwound too, whose turn is void: raising instead could spin for
             # ever in a loop that swallows every exception.
             if not self.loop.halted:
+                self._count(command)
                 self.turn.append(Stamped(command, self.now))
             return command
         if self.loop.halted:
             return command
+        self._count(command)
         try:
             return self._matcher.match(command, in_code=in_code)
         except NonDeterministicWorkflowError as error:
             raise self.halt(error) from error
+
+    def _count(self, command: CommandEvent) -> None:
+        # Not the markers of patches, which later code may forget while it counts the rest.
+        if not isinstance(command, PatchApplied):
+            self.length += 1
 
     def check_asked(self, answer: Event, command_id: int) -> None:
         """Raises ``NonDeterministicWorkflowError`` for the answer to what was never asked for."""

@@ -288,6 +288,23 @@ def test_uncancelled_code_goes_on_as_if_nothing_had_been(play: Play) -> None:
     assert run.result == "done"
 
 
+@pytest.mark.parametrize("reason", ["", "closing time"])
+def test_the_code_can_ask_whether_and_why_it_was_cancelled(play: Play, reason: str) -> None:
+    async def code(ctx: Ctx) -> list[Any]:
+        seen: list[Any] = [ctx.cancel_requested, ctx.cancel_reason]
+        try:
+            await ctx.sleep(50)
+        except asyncio.CancelledError:
+            await ctx.activity(clean)
+        return [*seen, ctx.cancel_requested, ctx.cancel_reason]
+
+    run = play(workflow_of(code))
+    run.cancel(reason)
+    run.cancel("another")
+    run.complete("clean")
+    assert run.result == [False, None, True, reason]
+
+
 # --- terminated ---
 
 
