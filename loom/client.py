@@ -52,7 +52,7 @@ from loom.runner.transitions import (
     terminated_effects,
 )
 from loom.runner.views import execution_error, exported, history_event, log_line, workflow_info
-from loom.storage.notifier import MESSAGES, activity_topic, run_topic, workflow_topic
+from loom.storage.notifier import CALLED_OFF, MESSAGES, activity_topic, run_topic, workflow_topic
 from loom.storage.records import (
     InboxRecord,
     Leases,
@@ -308,7 +308,7 @@ class Client(RunAccess):
         (outcome,) = await self._repository.write_transitions([ended])
         if outcome is WriteOutcome.WRITTEN:
             self._closings.announce(run_id, event_of(ended.effects.events[-1]))
-            self._notifier.publish([run_topic(run_id)])
+            self._notifier.publish([run_topic(run_id), CALLED_OFF])
         return outcome is WriteOutcome.WRITTEN
 
     async def _send(

@@ -24,7 +24,7 @@ from loom.runner.starts import LocalStarter
 from loom.runner.task_loop import TaskLoop
 from loom.runner.turns import Turns
 from loom.runner.workflow_tasks import WorkflowTasks
-from loom.storage.notifier import MESSAGES, activity_topic, workflow_topic
+from loom.storage.notifier import CALLED_OFF, MESSAGES, activity_topic, workflow_topic
 from loom.storage.records import Leases, RunRecord
 from loom.storage.store import Store
 
@@ -143,6 +143,7 @@ class Worker:
             (activity_topic(self.queue), self._activity_loop),
         ):
             self._unsubscribe.append(notifier.subscribe(topic, loop.wake))
+        self._unsubscribe.append(notifier.subscribe(CALLED_OFF, self._leases.look))
         for name, loop in (("workflows", self._workflow_loop), ("activities", self._activity_loop)):
             self._loop_tasks.append(asyncio.create_task(loop.run(), name=f"loom-{name}"))
         self._started = True

@@ -91,6 +91,11 @@ class Activities:
         return self._deadlines.take_due(now, self._waiting)
 
     @property
+    def awaited(self) -> list[int]:
+        """The ids of those that have no outcome yet, also when the run is over."""
+        return list(self._waiting)
+
+    @property
     def next_deadline(self) -> Micros | None:
         return self._deadlines.next_at(self._waiting)
 

@@ -195,6 +195,11 @@ class WorkflowInstance(Runtime):
         return copied(workflow, shared)
 
     @property
+    def awaited_activities(self) -> list[int]:
+        """The ids of activities without an outcome, also of a run that has closed without it."""
+        return self._activities.awaited
+
+    @property
     def is_open(self) -> bool:
         return self.status.is_open
 

@@ -27,6 +27,9 @@ _log = logging.getLogger("loom.worker")
 _PULSE: Final = 0.5
 """Seconds between two signs of life of the event loop."""
 
+_GATHER: Final = 0.02
+"""Seconds."""
+
 _JOIN: Final = 5.0
 """Seconds to wait for the thread's end."""
 
@@ -57,6 +60,10 @@ class HeldLeases:
             held = self._tasks.get((run_key, activity_id))
             if held is not None and held.token == token:
                 del self._tasks[run_key, activity_id]
+
+    @property
+    def has_tasks(self) -> bool:
+        return bool(self._tasks)
 
     def snapshot(self) -> Leases:
         with self._lock:
@@ -89,6 +96,7 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
         self._ended = asyncio.Event()
         self._wake_thread: Callable[[], None] = self._stop.set
+        self._look_soon: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin renewing; call on the worker's event loop."""
@@ -110,6 +118,11 @@ class LeaseKeeper:
         if self._ended.is_set():
             self._thread.join()
 
+    def look(self, topic: str = "") -> None:
+        """See at once whether what runs here is still wanted, instead of at the next renewal."""
+        if self._held.has_tasks:
+            self._look_soon()
+
     def _pulse(self) -> None:
         self._last_pulse = time.monotonic()
         self._pulse_timer = self._loop.call_later(_PULSE, self._pulse)
@@ -123,23 +136,35 @@ class LeaseKeeper:
     async def _renew_forever(self) -> None:
         woken = asyncio.Event()
         loop = asyncio.get_running_loop()
-        self._wake_thread = lambda: _call_from_outside(loop, woken.set)
+        self._wake_thread = self._look_soon = lambda: _call_from_outside(loop, woken.set)
         while not self._stop.is_set():
             try:
                 async with self._connect() as repository:
                     await self._renew_with(repository, woken)
             except LoomError as error:
                 _log.warning("could not renew leases, trying again: %s", error)
-                await _wait(woken, self._interval / 4)
+                await self._pause(woken)
             except Exception:
                 _log.exception("could not renew leases, trying again")
-                await _wait(woken, self._interval / 4)
+                await self._pause(woken)
+
+    async def _pause(self, woken: asyncio.Event) -> None:
+        woken.clear()
+        if not self._stop.is_set():
+            await _wait(woken, self._interval / 4)
 
     async def _renew_with(self, repository: LeaseRepository, woken: asyncio.Event) -> None:
         while not self._stop.is_set():
             await self._clock.synchronise(repository)
             await self._renew(repository)
-            await _wait(woken, self._interval)
+            next_at = time.monotonic() + self._interval
+            while not self._stop.is_set() and (left := next_at - time.monotonic()) > 0:
+                await _wait(woken, left)
+                if woken.is_set() and not self._stop.is_set():
+                    # What is called off together is looked for once.
+                    await asyncio.sleep(_GATHER)
+                    woken.clear()
+                    await self._renew(repository)
 
     async def _renew(self, repository: LeaseRepository) -> None:
         held = self._held.snapshot()

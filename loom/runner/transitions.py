@@ -31,6 +31,7 @@ from loom.storage.records import (
     LogRecord,
     NewTask,
 )
+from loom.timeouts import TimeoutType
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,18 @@ def ended_activities(decision: Decision) -> list[int]:
         for stamped in decision.events
         if isinstance(stamped.event, ActivityCompleted | ActivityFailed | ActivityCancelRequested)
     ]
+
+
+def called_off_activities(decision: Decision) -> set[int]:
+    """The ids of earlier activities that a turn no longer waits for, though they may be running."""
+    called_off = _cancelled(decision)
+    for stamped in decision.events:
+        if isinstance(event := stamped.event, ActivityFailed):
+            if event.timeout is TimeoutType.SCHEDULE_TO_CLOSE:
+                called_off.add(event.activity_id)
+        elif isinstance(event, ActivityScheduled):
+            called_off.discard(event.activity_id)
+    return called_off
 
 
 def event_records(events: Sequence[Stamped], after: int) -> list[EventRecord]:

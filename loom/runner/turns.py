@@ -17,11 +17,12 @@ from loom.runner.context import WorkerContext
 from loom.runner.owned_run import OwnedRun
 from loom.runner.transitions import (
     LeasePlan,
+    called_off_activities,
     effects_of,
     ended_activities,
     scheduled_activities,
 )
-from loom.storage.notifier import activity_topic, run_topic
+from loom.storage.notifier import CALLED_OFF, activity_topic, run_topic
 from loom.storage.records import Effects, RunRecord, TaskLease
 
 _log = logging.getLogger("loom.worker")
@@ -37,6 +38,8 @@ class Turn:
     """The stamp of what it took and of what the code asked for."""
     reserved: Sequence[ActivityScheduled]
     """New activities for which this worker has kept a slot."""
+    called_off: frozenset[int]
+    """Activities of earlier turns that nobody waits for any more."""
     keeps_run: bool
     """Whether the run stays with this worker, because something of it goes on here."""
 
@@ -84,7 +87,10 @@ class Turns:
             activity_ids=frozenset(s.activity_id for s in reserved),
         )
         effects = effects_of(decision, after=after, at=max(now, instance.now), plan=plan)
-        return Turn(decision, effects, instance.now, reserved, keeps)
+        called_off = called_off_activities(decision)
+        if not decision.status.is_open:
+            called_off.update(instance.awaited_activities)
+        return Turn(decision, effects, instance.now, reserved, frozenset(called_off), keeps)
 
     def _without_begun(
         self,
@@ -107,6 +113,7 @@ class Turns:
         """A turn that is durable: now it may be seen."""
         owned.sequence += len(turn.effects.events)
         owned.blocked = False
+        runs_elsewhere = not turn.called_off <= owned.local.keys()
         self._end_attempts(turn, owned)
         for scheduled in turn.reserved:
             attempt = Attempt(
@@ -119,7 +126,10 @@ class Turns:
             owned.local[scheduled.activity_id] = attempt
             self._activities.start(attempt)
         self._warn_of_missing(turn)
-        self._worker.notifier.publish(self._topics(turn, owned.run.run_id))
+        topics = self._topics(turn, owned.run.run_id)
+        if runs_elsewhere:
+            topics.add(CALLED_OFF)
+        self._worker.notifier.publish(topics)
         if not turn.decision.status.is_open:
             self._worker.closings.announce(owned.run.run_id, turn.decision.events[-1].event)
 

@@ -42,7 +42,7 @@ from loom.runner.revival import revive
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import blocked_effects, terminated_effects
 from loom.runner.turns import Turns, moment
-from loom.storage.notifier import run_topic
+from loom.storage.notifier import CALLED_OFF, run_topic
 from loom.storage.records import (
     Effects,
     RunLease,
@@ -295,7 +295,7 @@ class WorkflowTasks:
         effects = terminated_effects(arrivals, after=owned.sequence)
         if await self._write(owned, effects, None):
             self._worker.closings.announce(owned.run.run_id, event)
-            self._worker.notifier.publish([run_topic(owned.run.run_id)])
+            self._worker.notifier.publish([run_topic(owned.run.run_id), CALLED_OFF])
         for attempt in owned.local.values():
             self._activities.give_up(attempt)
         self._drop_outcomes(owned)

@@ -29,6 +29,9 @@ def activity_topic(queue: str) -> str:
 MESSAGES: Final = "messages"
 """Some run's inbox has grown."""
 
+CALLED_OFF: Final = "called off"
+"""Some attempts of activities, wherever they run, are no longer wanted."""
+
 
 def run_topic(run_id: RunId) -> str:
     """This run has closed."""
