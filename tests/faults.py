@@ -23,6 +23,7 @@ READS = frozenset(
         "read_history",
         "read_logs",
         "find_run",
+        "find_answer",
         "list_runs",
         "list_tasks",
         "count_runs",

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 
 from loom.errors import ConfigurationError
-from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.memory_state import (
     StoredRun,
     StoredTask,
@@ -32,6 +32,7 @@ from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
     ActivityTasks,
+    Answer,
     Effects,
     EventRecord,
     Heartbeat,
@@ -282,6 +283,11 @@ class MemoryRepository(Repository):
     def _chain_of(self, run: StoredRun) -> Sequence[StoredRun]:
         """A run with those that it continues, and those that continue it."""
         return [one for one in self._runs.values() if one.first_run_id == run.first_run_id]
+
+    async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
+        async with self._transaction():
+            runs = (run for run in self._runs.values() if run.first_run_id == chain)
+            return next((r.answers[message_id] for r in runs if message_id in r.answers), None)
 
     async def find_run(
         self, workflow_id: WorkflowId, run_id: RunId | None = None

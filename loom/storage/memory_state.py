@@ -11,6 +11,7 @@ from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId
 from loom.storage.records import (
     ActivityCompletion,
     ActivityTask,
+    Answer,
     Arrival,
     Effects,
     EventRecord,
@@ -111,6 +112,7 @@ class StoredRun:
     """What was in its inbox when it closed, for the run that continues it."""
     tasks: dict[int, StoredTask] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
+    answers: dict[MessageId, Answer] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -140,7 +142,7 @@ class StoredRun:
 
     def has_taken(self, message_id: MessageId) -> bool:
         received: Iterable[EventRecord | InboxRecord] = (*self.events, *self.inbox)
-        return any(item.message_id == message_id for item in received)
+        return message_id in self.answers or any(item.message_id == message_id for item in received)
 
     def receive(self, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
         self.last_position += 1
@@ -197,11 +199,15 @@ class StoredRun:
         ids = [*kept, *(task.activity_id for task in effects.tasks)]
         if len(ids) != len(set(ids)):
             raise StoreError(f"run {self.record.run_id} already has a task of that activity id")
+        answered = [answer.message_id for answer in effects.answers]
+        if len({*answered, *self.answers}) != len(answered) + len(self.answers):
+            raise StoreError(f"run {self.record.run_id} has answered that message already")
 
     def apply(self, effects: Effects, owner: WorkerId) -> None:
         """Write all of a turn but its messages to other runs."""
         self.events.extend(effects.events)
         self.logs.extend(effects.logs)
+        self.answers |= {answer.message_id: answer for answer in effects.answers}
         self.record = replace(
             self.record,
             status=effects.status,

@@ -143,6 +143,14 @@ class InboxRecord:
     arrival: Arrival
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a message, for its sender: kept with the run for as long as the run is."""
+
+    message_id: MessageId
+    content: Arrival
+
+
 # --- turns of a run ------------------------------------------------------------------------------
 
 
@@ -184,6 +192,8 @@ class Effects:
     is free for them."""
     messages: Sequence[Message] = ()
     """To other runs, those just started included. One that finds no open run is dropped."""
+    answers: Sequence[Answer] = ()
+    """To the senders of messages that the run has taken; each message is answered once."""
     logs: Sequence[LogRecord] = ()
     tags: Mapping[str, str | None] = field(default_factory=dict)
     """Tags of the run that get these values; ``None`` takes one away."""

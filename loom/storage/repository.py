@@ -24,11 +24,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
     ActivityTasks,
+    Answer,
     EventRecord,
     Heartbeat,
     Labels,
@@ -141,7 +142,15 @@ class RunRepository(HistoryRepository):
     async def send_messages(
         self, messages: Sequence[Message], now: Micros
     ) -> Sequence[SendOutcome]:
-        """Put messages into inboxes, in order, and make their runs due."""
+        """Put messages into inboxes, in order, and make their runs due.
+
+        One that is in the inbox, in history or among the answers of its run is there already.
+        """
+
+    @abstractmethod
+    async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
+        """What a run of a chain, named by its first, has answered to a message; ``None`` when none
+        has. A run that continues no other is the first of a chain."""
 
     @abstractmethod
     async def find_run(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from loom.identifiers import Micros
+from loom.identifiers import MessageId, Micros, RunId
 from loom.storage.memory_state import StoredRun
 from loom.storage.records import (
+    Answer,
     Message,
     SendOutcome,
     Transition,
@@ -222,3 +223,73 @@ class PayloadsAreText(Broken):
         return super()._send(
             replace(message, arrival=replace(message.arrival, payload=payload)), now
         )
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+class AnswersAreForgotten(Broken):
+    caught_by = "test_rule_1_a_written_transition_is_written_whole"
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        return super()._write(replace(transition, effects=replace(transition.effects, answers=())))
+
+
+class AnswersLeaveBeforeTheFence(Broken):
+    caught_by = "test_the_answer_of_a_lost_turn_is_lost_with_it"
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        given = {answer.message_id: answer for answer in transition.effects.answers}
+        outcome = super()._write(transition)
+        self._runs[transition.run_key].answers |= given
+        return outcome
+
+
+class AnsweredMessagesComeAgain(Broken):
+    caught_by = "test_a_message_that_was_answered_is_not_delivered_again"
+
+    def _send(self, message: Message, now: Micros) -> SendOutcome:
+        run = self._find(message.workflow_id, message.run_id)
+        answers = {} if run is None else run.answers
+        if run is not None:
+            run.answers = {}
+        outcome = super()._send(message, now)
+        if run is not None:
+            run.answers = answers
+        return outcome
+
+
+class AnswersOfAllRunsMeet(Broken):
+    caught_by = "test_an_answer_is_found_once_its_turn_is_written"
+
+    async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
+        runs = self._runs.values()
+        return next((r.answers[message_id] for r in runs if message_id in r.answers), None)
+
+
+class ALaterAnswerReplacesTheFirst(Broken):
+    caught_by = "test_a_message_is_answered_once"
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        for answer in transition.effects.answers:
+            self._runs[transition.run_key].answers.pop(answer.message_id, None)
+        return super()._write(transition)
+
+
+class ClosingDropsAnswers(Broken):
+    caught_by = "test_answers_outlive_the_end_of_their_run"
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        outcome = super()._write(transition)
+        run = self._runs[transition.run_key]
+        if not run.is_open:
+            run.answers = {}
+        return outcome
+
+
+class AnswersEndWithTheirRun(Broken):
+    caught_by = "test_an_answer_of_one_run_of_a_chain_is_that_of_the_chain"
+
+    async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
+        runs = (run for run in self._runs.values() if run.record.run_id == chain)
+        return next((r.answers[message_id] for r in runs if message_id in r.answers), None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
+    Answer,
     Arrival,
     Effects,
     EventRecord,
@@ -53,6 +54,7 @@ class Changes:
         self._events: list[dict[str, Any]] = []
         self._logs: list[dict[str, Any]] = []
         self._messages: list[dict[str, Any]] = []
+        self._answers: list[dict[str, Any]] = []
         self._consumed: dict[RunKey, int] = {}
         self._new_tasks: dict[TaskKey, dict[str, Any]] = {}
         self._saved_tasks: dict[TaskKey, TaskState] = {}
@@ -133,6 +135,8 @@ class Changes:
         self._taken.update(
             (run.run_key, event.message_id) for event in effects.events if event.message_id
         )
+        for answer in effects.answers:
+            self._answer(run.run_key, answer, effects.recorded_at)
         for activity_id in effects.finished_tasks:
             self.finish_task((run.run_key, activity_id))
         if run.is_open:
@@ -142,6 +146,17 @@ class Changes:
         else:
             self._closed.add(run.run_key)
             self._new_tasks = {k: v for k, v in self._new_tasks.items() if k[0] != run.run_key}
+
+    def _answer(self, run_key: RunKey, answer: Answer, now: Micros) -> None:
+        self._taken.add((run_key, answer.message_id))
+        self._answers.append(
+            {
+                "run_key": run_key,
+                "message_id": answer.message_id,
+                "answered_at": now,
+                **_carried(answer.content),
+            }
+        )
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -170,10 +185,7 @@ class Changes:
                 "run_key": run.run_key,
                 "position": position,
                 "message_id": message_id,
-                "type": arrival.type,
-                "schema_version": arrival.schema_version,
-                "attributes": arrival.attributes,
-                "payload": arrival.payload,
+                **_carried(arrival),
             }
         )
 
@@ -201,6 +213,7 @@ class Changes:
         consumed = [{"key": key, "through": self._consumed[key]} for key in sorted(self._consumed)]
         yield from _many(s.history.consume, consumed)
         yield from _many(s.history.insert_log, self._logs)
+        yield from _many(s.history.insert_answer, self._answers)
         yield from _many(s.labels.insert_memo, self._memos)
         yield from self._flush_tags(s)
 
@@ -229,6 +242,15 @@ class Changes:
 def _many(statement: Statement, parameters: list[dict[str, Any]]) -> Transaction[None]:
     if parameters:
         yield Many(statement, parameters)
+
+
+def _carried(arrival: Arrival) -> dict[str, Any]:
+    return {
+        "type": arrival.type,
+        "schema_version": arrival.schema_version,
+        "attributes": arrival.attributes,
+        "payload": arrival.payload,
+    }
 
 
 def _event(run_key: RunKey, event: EventRecord) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import Final
 
 from loom.errors import StoreUnavailableError
-from loom.identifiers import Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
     ActivityTasks,
+    Answer,
     EventRecord,
     Heartbeat,
     Labels,
@@ -119,6 +120,10 @@ class SqlRepository(Repository):
         if not messages:
             return ()
         return await self._write(lambda s: writes.send_messages(s, messages, now))
+
+    async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
+        transaction = run_keeping.find_answer(self._statements, chain, message_id)
+        return await self._database.read(transaction)
 
     async def find_run(
         self, workflow_id: WorkflowId, run_id: RunId | None = None

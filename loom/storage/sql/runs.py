@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from loom.identifiers import RunId, RunKey, WorkflowId
-from loom.storage.records import EventRecord, LogRecord, PendingTask, RunRecord
+from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
+from loom.storage.records import Answer, Arrival, EventRecord, LogRecord, PendingTask, RunRecord
 from loom.storage.sql.locks import lock_runs
 from loom.storage.sql.rows import event_record, run_record
 from loom.storage.sql.statements import Statements
@@ -20,6 +20,12 @@ def find_run(
     statement = s.runs.find_one if run_id is None else s.runs.find_one_by_run_id
     rows = yield Query(statement, parameters)
     return run_record(rows[0]) if rows else None
+
+
+def find_answer(s: Statements, chain: RunId, message_id: MessageId) -> Transaction[Answer | None]:
+    """What a run of the chain has answered to the message."""
+    rows = yield Query(s.history.find_answer, {"chain": chain, "message_id": message_id})
+    return Answer(message_id, Arrival(*rows[0])) if rows else None
 
 
 def list_tasks(s: Statements, run_key: RunKey) -> Transaction[list[PendingTask]]:

@@ -18,7 +18,7 @@ from loom.storage.records import (
     Transition,
     WorkflowTask,
 )
-from loom.testing.conformance.scene import LEASE, Scene, arrival, event, turn
+from loom.testing.conformance.scene import LEASE, Scene, answer, arrival, event, turn
 
 MESSAGE_IDS = ("a", "b", "c", "d")
 """Few, so that they meet again."""
@@ -109,6 +109,7 @@ def planned(scene: Scene, task: WorkflowTask, plan: Plan, now: Micros) -> Transi
         finished_tasks=sorted(plan.finish),
         starts=started_by(scene, task.run, plan, now),
         messages=[said] if plan.to else (),
+        answers=[answer(inbox[0].message_id)] if plan.consume == 1 and inbox else (),
         logs=[LogRecord(events[-1].sequence, now, "INFO", "a turn")],
         tags={} if plan.tag == "" else {TAG: plan.tag},
         wake_at=None if plan.wake_in is None else now + plan.wake_in,
@@ -149,6 +150,7 @@ async def everything_of(scene: Scene, new: NewRun) -> tuple[object, ...]:
         dict(labels.tags),
         labels.memo,
         await scene.inbox_of(run) if run.status.is_open else None,
+        [await repository.find_answer(run.run_id, message_id) for message_id in MESSAGE_IDS],
     )
 
 

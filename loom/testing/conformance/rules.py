@@ -30,6 +30,7 @@ from loom.testing.conformance.scene import (
     SECOND,
     WRITTEN,
     Scene,
+    answer,
     consuming,
     event,
     following,
@@ -61,6 +62,7 @@ class RichTurn:
         assert received.message_id == "to another"
         started = self.started
         assert await repository.find_run(started.workflow_id, started.run_id) is not None
+        assert await repository.find_answer(self.run.run_id, "answered") == answer("answered")
 
     async def assert_absent(self) -> None:
         repository, key = self.scene.repository, self.run.run_key
@@ -72,6 +74,7 @@ class RichTurn:
         assert unconsumed.message_id == "consumed"
         assert await self.scene.inbox_of(self.other) == []
         assert await repository.find_run(self.started.workflow_id) is None
+        assert await repository.find_answer(self.run.run_id, "answered") is None
 
 
 async def rich_turn(scene: Scene) -> RichTurn:
@@ -86,6 +89,7 @@ async def rich_turn(scene: Scene) -> RichTurn:
         tasks=[scene.task(1), scene.task(2)],
         starts=[started],
         messages=[message(other, "to another")],
+        answers=[answer("answered")],
         logs=[LogRecord(1, NOW, "INFO", "logged")],
         wake_at=NOW + SECOND,
     )

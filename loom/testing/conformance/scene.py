@@ -15,6 +15,7 @@ from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
     ActivityTask,
+    Answer,
     Arrival,
     Effects,
     EventRecord,
@@ -79,6 +80,11 @@ def arrival(payload: bytes = b"hello") -> Arrival:
 def message(run: RunRecord, message_id: str, payload: bytes = b"hello") -> Message:
     """A message to whichever run has that run's workflow id."""
     return Message(run.workflow_id, message_id, arrival(payload))
+
+
+def answer(message_id: str, payload: bytes | None = b"yes") -> Answer:
+    """An answer to that message."""
+    return Answer(message_id, Arrival("ANSWERED", 1, b"attributes", payload))
 
 
 def taken(inbox: Sequence[InboxRecord], first: int) -> list[EventRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loom.testing.conformance.activities import ActivitiesConformance
+from loom.testing.conformance.answers import AnswersConformance
 from loom.testing.conformance.chains import ChainsConformance
 from loom.testing.conformance.claims import ClaimsConformance
 from loom.testing.conformance.concurrency import ConcurrencyConformance
@@ -24,6 +25,7 @@ class RepositoryConformance(
     ListsConformance,
     InboxConformance,
     TransitionsConformance,
+    AnswersConformance,
     ClaimsConformance,
     LeasesConformance,
     ActivitiesConformance,
@@ -38,6 +40,7 @@ class RepositoryConformance(
 
 __all__ = [
     "ActivitiesConformance",
+    "AnswersConformance",
     "ChainsConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",

@@ -8,11 +8,12 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, FromClause, Select, and_, delete, select, union_all
 
 from loom.storage.sql.dialects import Statement
-from loom.storage.sql.schema import events, inbox, logs, workflows
-from loom.storage.sql.statements.base import StatementSet, micros
+from loom.storage.sql.schema import answers, events, inbox, logs, workflows
+from loom.storage.sql.statements.base import StatementSet, micros, text
 from loom.storage.sql.statements.tasks import EVENT
 
 _message: Final = inbox.c
+_answer: Final = answers.c
 
 INBOX: Final = list(inbox.columns)
 """A run's key, and the columns of an ``InboxRecord``."""
@@ -60,28 +61,50 @@ class HistoryStatements(StatementSet):
     @cached_property
     def find_taken(self) -> Statement:
         """Which of the named pairs of a run's key and a message id were delivered already: they
-        are in the run's inbox, or in its history."""
+        are in the run's inbox or in its history, or were answered."""
         pairs = self.dialect.pairs(int, str)
-        return self._compile(union_all(_taken(pairs, inbox), _taken(pairs, events)))
+        taken = (_taken(pairs, table) for table in (inbox, events, answers))
+        return self._compile(union_all(*taken))
+
+    @cached_property
+    def insert_answer(self) -> Statement:
+        return self._insert(answers)
+
+    @cached_property
+    def find_answer(self) -> Statement:
+        """The columns of an ``Arrival``, in its order."""
+        run, chain = workflows.c, text("chain")
+        by_first = _answered(and_(run.run_id == chain, run.first_run_id.is_(None)))
+        # The other condition is implied; SQLite wants it said before it uses the partial index.
+        by_others = _answered(and_(run.first_run_id == chain, run.first_run_id.is_not(None)))
+        return self._compile(union_all(by_first, by_others))
 
     @cached_property
     def find_taken_by_chain(self) -> Statement:
         """Which of the named pairs of a chain's first run and a message id were taken by any run
         of the chain."""
         pairs = self.dialect.pairs(str, str)
-        by_first = _taken_by_chain(pairs, workflows.c.run_id)
-        by_others = _taken_by_chain(pairs, workflows.c.first_run_id)
-        return self._compile(union_all(by_first, by_others))
+        chains = workflows.c.run_id, workflows.c.first_run_id
+        taken = (_taken_by_chain(pairs, c, table) for c in chains for table in (events, answers))
+        return self._compile(union_all(*taken))
 
 
-def _taken_by_chain(pairs: FromClause, chain: ColumnElement[str | None]) -> Select[Any]:
+def _answered(is_of_chain: ColumnElement[bool]) -> Select[Any]:
+    query = select(_answer.type, _answer.schema_version, _answer.attributes, _answer.payload)
+    given = query.select_from(workflows.join(answers, workflows.c.run_key == _answer.run_key))
+    return given.where(is_of_chain, _answer.message_id == text("message_id"))
+
+
+def _taken_by_chain(
+    pairs: FromClause, chain: ColumnElement[str | None], table: FromClause
+) -> Select[Any]:
     of_chain = and_(chain == pairs.c.first, chain.is_not(None))
-    key, message_id = events.c.run_key, events.c.message_id
+    key, message_id = table.c.run_key, table.c.message_id
     is_named = and_(key == workflows.c.run_key, message_id == pairs.c.second)
     runs = pairs.join(workflows, of_chain)
     return (
         select(pairs.c.first, message_id)
-        .select_from(runs.join(events, is_named))
+        .select_from(runs.join(table, is_named))
         .where(message_id.is_not(None))
     )
 
