@@ -20,6 +20,7 @@ from loom.testing.crashes import CommitWatch, current_watch
 from loom.testing.mocks import Activities, Call
 from loom.testing.obstacles import Explainer
 from loom.testing.processes import ProcessLoom, ProcessStore, WorkerProcess
+from loom.testing.stores import default_dsn
 from loom.testing.virtual_clock import CURRENT_WORK, VirtualClock, VirtualLeaseKeeper
 from loom.testing.world import World
 from loom.worker import Worker
@@ -42,7 +43,8 @@ class WorkflowEnvironment(Loom):
             ``loom.testing.HANGS`` never ends, and anything else is returned.
         allow_unmocked: whether activities without a mock may be run; else they fail.
         start_time: the moment at which time begins, with a time zone; by default now.
-        dsn: where runs are stored; by default in memory, for this environment alone.
+        dsn: where runs are stored; by default in memory, for this environment alone, or wherever
+            pytest's ``--loom-store`` says.
         queue: whose runs and activities its worker takes.
         settings: as for ``Loom``.
         codecs: as for ``Loom``.
@@ -70,7 +72,7 @@ class WorkflowEnvironment(Loom):
         # The end of the block is no reason to let activities go on, and how long a dead worker's
         # runs stay out of reach is of no interest to most tests.
         settings = settings or Settings.load(lease_seconds=1.0, shutdown_grace_seconds=0.0)
-        super().__init__(dsn or self.default_dsn(), settings=settings, codecs=codecs)
+        super().__init__(dsn or default_dsn(), settings=settings, codecs=codecs)
         self._start_time = _micros(start_time or datetime.now(UTC))
         self._queue = queue
         self._workflows = tuple(workflows)
@@ -78,11 +80,6 @@ class WorkflowEnvironment(Loom):
         self._watch = current_watch() or CommitWatch()
         self._watch.environments += 1
         self._world: World | None = None
-
-    @classmethod
-    def default_dsn(cls) -> str:
-        """Where runs are stored when no DSN is given."""
-        return "memory://"
 
     async def __aenter__(self) -> Self:
         if self._world is not None:

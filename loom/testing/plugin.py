@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import pytest
+
+from loom.testing.stores import default_store
 
 if TYPE_CHECKING:
     from loom.testing.environment import WorkflowEnvironment
 
 _MARKER: Final = "loom_crashes"
-_STORES: Final = ("memory", "sqlite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("loom").addoption(
         "--loom-store",
-        choices=_STORES,
+        metavar="STORE",
         default="memory",
-        help="where the environments of the fixture loom_environment keep their runs",
+        help="where workflow environments keep their runs when they are not told: memory, sqlite "
+        "for a new file each, or the DSN of a database that they all share",
     )
 
 
@@ -37,6 +40,18 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{_MARKER}: runs the test once as it is, and then once for each commit that its workflow "
         "environments make with a crash of the worker before that commit, and one after it.",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    """Let environments that are not told where to keep their runs do as ``--loom-store`` says."""
+    store: str = session.config.getoption("--loom-store")
+    if store == "memory":
+        return (yield)
+    with TemporaryDirectory(prefix="loom-") as folder:
+        make_dsn = SqliteFiles(Path(folder)).new if store == "sqlite" else lambda: store
+        with default_store(make_dsn):
+            return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,53 +70,46 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture
-def loom_environment(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> type[WorkflowEnvironment]:
-    """``WorkflowEnvironment``, over the store that ``--loom-store`` names: in memory, or in a new
-    SQLite file for each environment."""
+def loom_environment() -> type[WorkflowEnvironment]:
+    """The class ``loom.testing.WorkflowEnvironment``."""
     from loom.testing.environment import WorkflowEnvironment
 
-    if request.config.getoption("--loom-store") == "memory":
-        return WorkflowEnvironment
-    make_file = _files(request.getfixturevalue("loom_sqlite_template"), tmp_path_factory)
-
-    class SqliteEnvironment(WorkflowEnvironment):
-        @classmethod
-        def default_dsn(cls) -> str:
-            return make_file()
-
-    return SqliteEnvironment
+    return WorkflowEnvironment
 
 
 @pytest.fixture
-def loom_sqlite(loom_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def loom_sqlite(loom_sqlite_files: SqliteFiles) -> str:
     """The DSN of a new SQLite file that has Loom's schema and nothing in it."""
-    return _files(loom_sqlite_template, tmp_path_factory)()
+    return loom_sqlite_files.new()
 
 
 @pytest.fixture(scope="session")
-def loom_sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file that has Loom's schema; copying it is quicker than making another."""
-    from loom.storage.sql.sqlite import open_store
-
-    path = tmp_path_factory.mktemp("loom") / "template.db"
-
-    async def make() -> None:
-        await (await open_store(f"sqlite:///{path}")).close()
-
-    # In a thread: an event loop may be running in this one.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(asyncio.run, make()).result()
-    return path
+def loom_sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    """Makes such files."""
+    return SqliteFiles(tmp_path_factory.mktemp("loom"))
 
 
-def _files(template: Path, folders: pytest.TempPathFactory) -> Callable[[], str]:
-    folder, numbers = folders.mktemp("loom"), count(1)
+class SqliteFiles:
+    """Migrated SQLite files: one that is made, and copies of it, which is quicker."""
 
-    def make() -> str:
-        path = folder / f"{next(numbers)}.db"
-        shutil.copyfile(template, path)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._template = folder / "template.db"
+        self._numbers = count(1)
+
+    def new(self) -> str:
+        """The DSN of another one."""
+        if not self._template.exists():
+            # In a thread: an event loop may be running in this one.
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                thread.submit(asyncio.run, _make(self._template)).result()
+        path = self._folder / f"{next(self._numbers)}.db"
+        shutil.copyfile(self._template, path)
         return f"sqlite:///{path}"
 
-    return make
+
+async def _make(path: Path) -> None:
+    # Imported here: it loads the drivers and, to migrate, Alembic.
+    from loom.storage.sql.sqlite import open_store
+
+    await (await open_store(f"sqlite:///{path}")).close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -119,6 +119,16 @@ class WorkerProcess:
 
     async def _within(self, work: Any) -> None:
         await asyncio.create_task(work, context=self._context)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Let what begins meanwhile be no part of the process: the store's own work, which goes on
+        when a caller dies."""
+        token = _PROCESS.set(None)
+        try:
+            yield
+        finally:
+            _PROCESS.reset(token)
 
     def check_alive(self) -> None:
         """End what calls this when the process is dead."""

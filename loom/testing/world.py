@@ -89,7 +89,8 @@ class World:
                 crash = self._watch.take(describe(method, arguments[0], self.obstacles.names))
             if crash is CrashMoment.BEFORE:
                 self._crash(process)
-            answer = await call()
+            with process.outside():
+                answer = await call()
             if crash is CrashMoment.AFTER:
                 self._crash(process)
             # It may have died over something else meanwhile.

@@ -20,9 +20,18 @@ PAGES = (
     "README.md",
     "docs/tutorial.md",
     "docs/storage.md",
+    "docs/testing.md",
     "docs/waiting.md",
     "docs/versions.md",
 )
+
+
+PYTEST = (
+    *("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+    *("-o", "filterwarnings=error"),
+    *("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"),
+)
+"""For blocks that define tests."""
 
 
 def python_blocks(page: str) -> list[str]:
@@ -41,8 +50,9 @@ def run(code: str, dsn: str, folder: Path) -> subprocess.CompletedProcess[str]:
     script = folder / "block.py"
     script.write_text(re.sub(r'"sqlite:///\w+\.db"', repr(dsn), code))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LOOM_")}
+    pytest = [*PYTEST, f"--loom-store={dsn}"] if "def test_" in code else []
     return subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
+        [sys.executable, "-W", "error", *pytest, str(script)],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -56,7 +66,7 @@ def run(code: str, dsn: str, folder: Path) -> subprocess.CompletedProcess[str]:
 async def test_a_block_of_the_docs_runs_as_it_stands(code: str, dsn: str, tmp_path: Path) -> None:
     done = await asyncio.to_thread(run, code, dsn, tmp_path)
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
 
