@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loom.authoring.handlers import query as query
     from loom.authoring.handlers import signal as signal
     from loom.authoring.handlers import update as update
+    from loom.authoring.saga import Saga as Saga
     from loom.authoring.state import WorkflowState as WorkflowState
     from loom.authoring.waiting import Completions as Completions
     from loom.authoring.waiting import as_completed as as_completed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from loom.errors import ActivityLostError as ActivityLostError
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
     from loom.errors import CodecError as CodecError
+    from loom.errors import CompensationFailedError as CompensationFailedError
     from loom.errors import ConfigurationError as ConfigurationError
     from loom.errors import DeadlockError as DeadlockError
     from loom.errors import DefinitionError as DefinitionError
@@ -80,6 +82,7 @@ _HOMES = {
     "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
     "loom.authoring.context": ("WorkflowContext",),
     "loom.authoring.handlers": ("query", "signal", "update"),
+    "loom.authoring.saga": ("Saga",),
     "loom.authoring.state": ("WorkflowState",),
     "loom.authoring.waiting": ("Completions", "as_completed", "wait"),
     "loom.authoring.workflow": ("Workflow", "step"),
@@ -90,6 +93,7 @@ _HOMES = {
         "ActivityLostError",
         "ActivityTimeoutError",
         "CodecError",
+        "CompensationFailedError",
         "ConfigurationError",
         "DeadlockError",
         "DefinitionError",

@@ -28,6 +28,7 @@ LoomError
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
 │   ├── ActivityTimeoutError      it, or its last attempt, ran out of time
 │   └── ActivityLostError         its workers died again and again while running it
+├── CompensationFailedError (ExceptionGroup)  compensations of a saga failed
 ├── SideEffectFailedError         the function of a side effect raised
 ├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
 └── DeadlockError                 a test waits for a run that nothing will ever move on
@@ -41,7 +42,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from loom.identifiers import RunId, WorkflowId
     from loom.timeouts import TimeoutType
@@ -260,6 +261,16 @@ class ActivityTimeoutError(ActivityFailedError):
 
 class ActivityLostError(ActivityFailedError):
     """The workers that ran an activity died again and again."""
+
+
+class CompensationFailedError(ExceptionGroup[Exception], LoomError):
+    """Compensations of a saga failed for good; what they were to undo has not been undone.
+
+    A group of their errors, whose cause is what made the saga fail.
+    """
+
+    def derive(self, errors: Sequence[Exception], /) -> CompensationFailedError:  # type: ignore[override]
+        return CompensationFailedError(self.message, errors)
 
 
 class SideEffectFailedError(LoomError):

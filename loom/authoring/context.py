@@ -13,6 +13,7 @@ from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.names import check_name, returned_type
 from loom.authoring.runtime import Runtime
+from loom.authoring.saga import OnError, Saga
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import holds
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId, WorkflowId
@@ -205,6 +206,22 @@ class WorkflowContext[InputT, StateT]:
         """
         declared = returned_type(function) if type is None else type
         return cast(T, self._runtime.side_effect(function, declared))
+
+    def saga(self, *, on_error: OnError = "continue") -> Saga:
+        """Undo what was done when what follows fails: ``async with ctx.saga() as saga:``.
+
+        In the block, ``saga.compensate(activity, ...)`` registers an activity that undoes a step.
+        When the block raises or is cancelled, what was registered runs in reverse, and no further
+        cancellation keeps it from that; then the exception goes on.
+
+        Args:
+            on_error: what follows when a compensation fails for good: ``"continue"`` with the
+                others, or ``"stop"``.
+
+        Raises (from the block):
+            CompensationFailedError: compensations failed; a group of their errors.
+        """
+        return Saga(self._runtime, on_error)
 
     def patched(self, patch_id: str) -> bool:
         """Whether this run takes part in a change of its code.

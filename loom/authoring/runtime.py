@@ -91,6 +91,12 @@ class Runtime(ABC):
         """Whether the run takes part in a change of its code."""
 
     @abstractmethod
+    def register_compensation(
+        self, activity: ActivityDefinition, arguments: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Record what a saga would run; returns its arguments as history holds them."""
+
+    @abstractmethod
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         """Record a change of state; returns the change that history holds."""
 

@@ -25,6 +25,7 @@ from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
+from loom.engine.compensations import register_compensation
 from loom.engine.conditions import Conditions
 from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
@@ -355,6 +356,11 @@ class WorkflowInstance(Runtime):
 
     def is_patched(self, patch_id: str, *, deprecated: bool) -> bool:
         return self._patches.is_applied(patch_id, deprecated=deprecated)
+
+    def register_compensation(
+        self, activity: ActivityDefinition, arguments: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        return register_compensation(self._recorder, activity, arguments)
 
     def record_state[E: (StateSet, StateUpdate)](self, change: E) -> E:
         return self._recorder.record(change)

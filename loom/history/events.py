@@ -213,6 +213,20 @@ class SideEffectRecorded(CommandEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CompensationRegistered(CommandEvent):
+    """An activity that a saga runs, with these arguments, should what follows fail."""
+
+    type: ClassVar[str] = "COMPENSATION_REGISTERED"
+    compensation_id: int
+    name: str
+    payload: bytes
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.compensation_id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class PatchApplied(CommandEvent):
     """The run takes part in a change of its code."""
 

@@ -23,6 +23,7 @@ PAGES = (
     "docs/testing.md",
     "docs/waiting.md",
     "docs/versions.md",
+    "docs/sagas.md",
 )
 
 

@@ -139,6 +139,32 @@ def patches(run: SimulatedRun) -> None:
     run.complete("reserve", "B x 1")
 
 
+def saga_undone(run: SimulatedRun) -> None:
+    run.start("fail")
+    for _ in "AB":
+        run.complete("reserve", "reserved")
+    run.fail("charge card", ValueError("no money"))
+    run.advance(1)
+    run.complete("release")
+    run.cancel("while it is undone")
+    run.complete("release")
+
+
+def saga_kept(run: SimulatedRun) -> None:
+    run.start("pass")
+    for _ in "AB":
+        run.complete("reserve", "reserved")
+    run.complete("charge card", True)
+
+
+def saga_cancelled(run: SimulatedRun) -> None:
+    run.start("fail")
+    run.complete("reserve", "reserved")
+    run.cancel("no longer wanted")
+    run.fail("release", ValueError("not there"))
+    run.complete("release")
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -157,6 +183,9 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
     "timed-out-group": (w.CleanedUp, timed_out_group),
     "terminated": (w.Waiting, terminated),
+    "saga-undone": (w.Saga, saga_undone),
+    "saga-kept": (w.Saga, saga_kept),
+    "saga-cancelled": (w.Saga, saga_cancelled),
     "patches": (w.Patched, patches),
     "side-effects": (w.SideEffects, side_effects),
 }

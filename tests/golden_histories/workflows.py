@@ -284,6 +284,20 @@ class SideEffects(loom.Workflow[None, None]):
         return [*found, ctx.side_effect(score).points, ctx.side_effect(lambda: 7, type=int)]
 
 
+# --- sagas ---------------------------------------------------------------------------------------
+
+
+@loom.workflow
+class Saga(loom.Workflow[str, None]):
+    async def run(self, ctx: loom.WorkflowContext[str, None]) -> str:
+        async with ctx.saga() as saga:
+            for sku in "AB":
+                saga.compensate(release, sku)
+                await ctx.activity(reserve, sku, count=2)
+            await ctx.activity(charge, "A-1", cents=5)
+        return "kept"
+
+
 # --- changes of the code -------------------------------------------------------------------------
 
 
@@ -312,4 +326,5 @@ WORKFLOWS = [
     Waiting,
     SideEffects,
     Patched,
+    Saga,
 ]
