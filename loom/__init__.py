@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from loom.authoring.handlers import update as update
     from loom.authoring.saga import Saga as Saga
     from loom.authoring.state import WorkflowState as WorkflowState
+    from loom.authoring.unguarded import unguarded as unguarded
     from loom.authoring.waiting import Completions as Completions
     from loom.authoring.waiting import as_completed as as_completed
     from loom.authoring.waiting import wait as wait
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from loom.errors import HistoryFormatError as HistoryFormatError
     from loom.errors import LoomError as LoomError
     from loom.errors import MockError as MockError
+    from loom.errors import NonDeterministicCallError as NonDeterministicCallError
     from loom.errors import NonDeterministicWorkflowError as NonDeterministicWorkflowError
     from loom.errors import PayloadError as PayloadError
     from loom.errors import QueryError as QueryError
@@ -85,6 +87,7 @@ _HOMES = {
     "loom.authoring.saga": ("Saga",),
     "loom.authoring.state": ("WorkflowState",),
     "loom.authoring.waiting": ("Completions", "as_completed", "wait"),
+    "loom.authoring.unguarded": ("unguarded",),
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (
         "ActivityCancelledError",
@@ -101,6 +104,7 @@ _HOMES = {
         "HistoryFormatError",
         "LoomError",
         "MockError",
+        "NonDeterministicCallError",
         "NonDeterministicWorkflowError",
         "PayloadError",
         "QueryError",

@@ -274,7 +274,7 @@ class Loom:
         Raises:
             DefinitionError: something given is no workflow, or two share a name and version.
         """
-        replayer = Replayer(workflows, codecs=self._codecs)
+        replayer = Replayer(workflows, codecs=self._codecs, guards=self.settings.guards)
         client = self._open_parts().client
         return client.check(replayer, name=name, queue=queue, sample=sample)
 
@@ -379,4 +379,5 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         max_owned_runs=settings.max_owned_runs,
         max_cached_runs=settings.max_cached_runs,
         max_lost_attempts=settings.max_lost_attempts,
+        guards=settings.guards,
     )

@@ -31,6 +31,7 @@ LoomError
 ├── CompensationFailedError (ExceptionGroup)  compensations of a saga failed
 ├── SideEffectFailedError         the function of a side effect raised
 ├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
+│   └── NonDeterministicCallError it called what would not be the same on replay
 └── DeadlockError                 a test waits for a run that nothing will ever move on
 
 StopReplay (BaseException)        unwinds a halted run's coroutines; never caught by user code
@@ -319,6 +320,10 @@ class NonDeterministicWorkflowError(LoomError):
         self.history = history
         self.code = code
         self.place = place
+
+
+class NonDeterministicCallError(NonDeterministicWorkflowError):
+    """The workflow's code called something that would not be the same on replay."""
 
 
 class DeadlockError(LoomError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     )
     max_lost_attempts: int = Field(
         5, ge=0, description="How many workers may die over one activity before it fails."
+    )
+    guards: Literal["error", "warn", "off"] = Field(
+        "error",
+        description="What is done about workflow code that would not replay: `error` blocks the "
+        "run, `warn` only logs it.",
     )
 
     @model_validator(mode="before")

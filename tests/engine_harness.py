@@ -9,6 +9,7 @@ from typing import Any
 
 from loom.authoring.activity import activity_definition
 from loom.authoring.compiled import compiled_workflow
+from loom.authoring.forbidden import GuardMode
 from loom.engine.decision import Decision, LoggedLine
 from loom.engine.flags import NEW_RUN_FLAGS
 from loom.engine.instance import WorkflowInstance
@@ -40,7 +41,9 @@ EPOCH: Micros = 1_700_000_000 * MICROS_PER_SECOND
 """When every run of these tests starts."""
 
 
-def new_instance(workflow: type, converter: PayloadConverter | None = None) -> WorkflowInstance:
+def new_instance(
+    workflow: type, converter: PayloadConverter | None = None, guards: GuardMode = "error"
+) -> WorkflowInstance:
     return WorkflowInstance(
         compiled_workflow(workflow),
         workflow_id="the-workflow",
@@ -48,14 +51,18 @@ def new_instance(workflow: type, converter: PayloadConverter | None = None) -> W
         queue="default",
         converter=converter or PayloadConverter(),
         random=lambda: Random("the-run"),
+        guards=guards,
     )
 
 
 def replayed(
-    workflow: type, history: Sequence[Stamped], converter: PayloadConverter | None = None
+    workflow: type,
+    history: Sequence[Stamped],
+    converter: PayloadConverter | None = None,
+    guards: GuardMode = "error",
 ) -> WorkflowInstance:
     """A fresh instance, brought to where a history ends."""
-    instance = new_instance(workflow, converter)
+    instance = new_instance(workflow, converter, guards)
     instance.replay_until_block(enumerate(history, start=1))
     return instance
 
@@ -68,13 +75,14 @@ class SimulatedRun:
     converter: PayloadConverter = field(default_factory=PayloadConverter)
     now: Micros = EPOCH
     flags: tuple[str, ...] = NEW_RUN_FLAGS
+    guards: GuardMode = "error"
     history: list[Stamped] = field(default_factory=list)
     logs: list[LoggedLine] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)
     """The length of the history at the end of each turn."""
 
     def __post_init__(self) -> None:
-        self.instance = new_instance(self.workflow, self.converter)
+        self.instance = new_instance(self.workflow, self.converter, self.guards)
 
     # --- what reaches the run ---
 
@@ -220,7 +228,7 @@ class SimulatedRun:
 
     def replay(self) -> WorkflowInstance:
         """A fresh instance, brought to where this run is."""
-        return replayed(self.workflow, self.history, self.converter)
+        return replayed(self.workflow, self.history, self.converter, self.guards)
 
     def check_replay(self) -> None:
         """Replay asks for exactly what was recorded, and ends where the live instance is."""

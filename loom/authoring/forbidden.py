@@ -7,7 +7,10 @@ alone, so that what is forbidden is not imported for its sake.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
+
+type GuardMode = Literal["error", "warn", "off"]
+"""What is done about a call that breaks a rule: halt the run, say so in the log, or nothing."""
 
 
 @dataclass(frozen=True, slots=True)

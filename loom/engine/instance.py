@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any
 from loom.authoring.activity import ActivityDefinition
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.context import WorkflowContext
+from loom.authoring.forbidden import GuardMode
 from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
 from loom.engine.compensations import register_compensation
 from loom.engine.conditions import Conditions
 from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
+from loom.engine.guarding import new_guard
 from loom.engine.handlers import RunningHandlers
 from loom.engine.loop import DeterministicLoop
 from loom.engine.patches import Patches
@@ -80,6 +82,7 @@ class WorkflowInstance(Runtime):
         queue: str,
         converter: PayloadConverter,
         random: Callable[[], Random],
+        guards: GuardMode = "error",
     ) -> None:
         self.workflow_id = workflow_id
         self.run_id = run_id
@@ -92,6 +95,8 @@ class WorkflowInstance(Runtime):
         self._timers = Timers(recorder)
         self._loop = DeterministicLoop(self._timers, run_id)  # type: ignore[abstract]  # it refuses the rest
         recorder.loop = self._loop
+        self._guard = new_guard(workflow.cls, guards, workflow_id=workflow_id, halt=recorder.halt)
+        self._loop.guard = self._guard
         self._activities = Activities(recorder, queue)
         self._signals = SignalBox(self._loop.create_future)
         self._conditions = Conditions(self._loop.create_future)
@@ -224,7 +229,7 @@ class WorkflowInstance(Runtime):
         self._loop.unwind()
         # These refer back to the instance. Without circles it is freed at once when it is let go,
         # and gives the garbage collector no work.
-        self._context = self._main = None
+        self._context = self._main = self._guard = None
         self._handlers.let_go()
 
     @contextmanager
@@ -381,6 +386,7 @@ class WorkflowInstance(Runtime):
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if self._handlers.error is not None:
+            self._check_end(self._handlers.error)
             return WorkflowFailed(failure_from(self._handlers.error))
         if main.cancelled():
             if self._cancel_reason is not None:
@@ -394,7 +400,13 @@ class WorkflowInstance(Runtime):
                 return WorkflowCompleted(self._result_payload(main.result()))
             except Exception as unstorable:
                 error = unstorable
+        self._check_end(error)
         return WorkflowFailed(failure_from(error))
+
+    def _check_end(self, error: BaseException) -> None:
+        # Not on replay: older histories may have ended with it.
+        if self._guard is not None and not self.is_replaying:
+            self._guard.on_end(error)
 
     def _result_payload(self, returned: Any) -> bytes:
         if self._workflow.returns_state and self._context is not None:

@@ -26,6 +26,7 @@ from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
 from loom.errors import LoomError, StopReplay
@@ -58,6 +59,12 @@ class _Refusing(TimerService):
 
     def cancel_timer(self, timer_id: int) -> None:
         self._refuse()
+
+
+class LoopGuard(Protocol):
+    """Who is told when the loop is asked for what it refuses; it may halt the run for it."""
+
+    def on_loop_method(self, method: str, frame: FrameType) -> None: ...
 
 
 class _NoTimers(TimerService):
@@ -104,6 +111,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         """Set to stop between two callbacks, for good."""
         self.when_idle: Callable[[], None] = _nothing
         """Called whenever no callback is left."""
+        self.guard: LoopGuard | None = None
+        """The guard of the code that runs on this loop."""
         self._timers: TimerService = timers
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: dict[asyncio.Task[Any], None] = {}
@@ -148,6 +157,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         # The run refers to its loop: without the way back both are freed when they are let go.
         self._timers = _NoTimers()
         self.when_idle = _nothing
+        self.guard = None
 
     def _idle(self) -> None:
         with suppress(StopReplay):  # of a loop that has been halted meanwhile
@@ -277,6 +287,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
 def _refusal(method: str) -> Callable[..., NoReturn]:
     def refuse(self: DeterministicLoop, *args: Any, **options: Any) -> NoReturn:
+        if self.guard is not None:
+            self.guard.on_loop_method(method, sys._getframe(1))
         raise LoomError(
             f"loop.{method}() has no meaning inside a workflow, which must be deterministic: no "
             "threads, no sockets, no processes, no signals of the system. Do it in an activity; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loom.authoring.forbidden import GuardMode
 from loom.identifiers import MICROS_PER_SECOND, Micros
 
 
@@ -29,3 +30,5 @@ class RunnerOptions:
     """How many idle runs stay in memory, so that their next turn needs no replay."""
     max_lost_attempts: int = 5
     """How many workers may die over one activity before it counts as failed."""
+    guards: GuardMode = "error"
+    """What is done about workflow code that would not replay."""

@@ -97,6 +97,8 @@ class Queries:
             run_id=run.run_id,
             queue=run.queue,
             converter=self._converter,
+            # Whether the run may go on is for its worker to say.
+            guards="off",
         )
         try:
             history = await read_history(run, self._repository)

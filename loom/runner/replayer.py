@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loom.authoring.compiled import CompiledWorkflow
+from loom.authoring.forbidden import GuardMode
 from loom.authoring.registry import Registry
 from loom.errors import (
     CodecError,
@@ -81,16 +82,23 @@ class Replayer:
     Args:
         workflows: the classes; a history is replayed by the one of its name and version.
         codecs: those that the payloads were stored with, as given to ``Loom``.
+        guards: whether code that calls what would not be the same on replay counts as broken,
+            with ``"error"``, or goes on; as ``Settings.guards``.
 
     Raises:
         DefinitionError: something given is no workflow, or two share a name and version.
     """
 
     def __init__(
-        self, workflows: Iterable[type[Any]], *, codecs: Sequence[PayloadCodec] = ()
+        self,
+        workflows: Iterable[type[Any]],
+        *,
+        codecs: Sequence[PayloadCodec] = (),
+        guards: GuardMode = "error",
     ) -> None:
         self._registry = Registry(workflows)
         self._converter = PayloadConverter(codecs)
+        self._guards = guards
 
     def replay(self, history: HistorySource) -> ReplayResult:
         """Replay one history, of a run that has closed or of one that is open.
@@ -136,6 +144,7 @@ class Replayer:
                 history,
                 self._converter,
                 on_arrival=lambda sequence, _: delivered.append(sequence),
+                guards=self._guards,
             )
         except Exception as error:
             problem = error
@@ -179,6 +188,7 @@ def replay(
     converter: PayloadConverter,
     *,
     on_arrival: OnArrival | None = None,
+    guards: GuardMode = "error",
 ) -> None:
     """Bring a fresh instance to where a history ends, and let it go.
 
@@ -191,6 +201,7 @@ def replay(
         run_id=history.run_id,
         queue=history.queue,
         converter=converter,
+        guards=guards,
     )
     try:
         instance.replay_until_block(map(stamped_event, history.events), on_arrival=on_arrival)

@@ -6,6 +6,7 @@ import random
 from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
+from loom.authoring.forbidden import GuardMode
 from loom.engine.instance import WorkflowInstance
 from loom.errors import HistoryError
 from loom.history.events import Stamped
@@ -26,6 +27,7 @@ def new_instance(
     run_id: RunId,
     queue: str,
     converter: PayloadConverter,
+    guards: GuardMode = "error",
 ) -> WorkflowInstance:
     """An instance to which nothing has happened yet."""
     return WorkflowInstance(
@@ -36,6 +38,7 @@ def new_instance(
         converter=converter,
         # Seeded with text, the sequence is the same on every platform and Python version.
         random=lambda: random.Random(run_id),
+        guards=guards,
     )
 
 
@@ -44,6 +47,8 @@ async def revive(
     run: RunRecord,
     repository: HistoryRepository,
     converter: PayloadConverter,
+    *,
+    guards: GuardMode = "error",
 ) -> WorkflowInstance:
     """Replay a run's history, which is empty before its first turn.
 
@@ -57,6 +62,7 @@ async def revive(
         run_id=run.run_id,
         queue=run.queue,
         converter=converter,
+        guards=guards,
     )
     instance.replay_until_block(history)
     return instance

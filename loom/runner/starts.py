@@ -101,6 +101,7 @@ class LocalStarter:
             run_id=request.run_id,
             queue=request.queue,
             converter=self._worker.converter,
+            guards=self._worker.options.guards,
         )
         try:
             turn = self._turns.plan(

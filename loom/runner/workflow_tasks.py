@@ -229,7 +229,10 @@ class WorkflowTasks:
         workflow = self._worker.registry.workflow(run.name, run.version)
         if workflow is None:
             raise LoomError(f"This worker has no {run.name!r} in version {run.version!r}.")
-        return await revive(workflow, run, self._repository, self._worker.converter)
+        worker = self._worker
+        return await revive(
+            workflow, run, self._repository, worker.converter, guards=worker.options.guards
+        )
 
     async def _take_turn(self, owned: OwnedRun, instance: WorkflowInstance) -> bool:
         """Whether the run is still owned afterwards."""

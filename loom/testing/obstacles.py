@@ -104,7 +104,7 @@ class Explainer:
         if run is None or workflow is None:
             return []
         try:
-            instance = await revive(workflow, run, self._repository, self._converter)
+            instance = await revive(workflow, run, self._repository, self._converter, guards="off")
         except LoomError as error:
             return [f"an unknown place, as it cannot be replayed: {error}"]
         try:

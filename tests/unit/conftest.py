@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from loom.authoring.forbidden import GuardMode
 from tests.engine_harness import Play, SimulatedRun
 
 
 @pytest.fixture
 def play() -> Iterator[Play]:
-    """Starts runs: ``play(Workflow, input)``."""
+    """Starts runs: ``play(Workflow, input, guards="off")``."""
     runs: list[SimulatedRun] = []
 
-    def start(workflow: type, input: Any = None) -> SimulatedRun:
-        run = SimulatedRun(workflow)
+    def start(workflow: type, input: Any = None, guards: GuardMode = "error") -> SimulatedRun:
+        run = SimulatedRun(workflow, guards=guards)
         runs.append(run)
         return run.start(input)
 

@@ -36,7 +36,7 @@ def test_what_reaches_outside_is_refused_with_the_remedy(play: Play, name: str) 
     async def code(ctx: Ctx) -> None:
         await REFUSED[name]()
 
-    failure = play(workflow_of(code)).failure
+    failure = play(workflow_of(code), guards="off").failure
     assert failure.type == "loom.errors.LoomError"
     assert "has no meaning inside a workflow" in failure.message
     assert "Do it in an activity" in failure.message
@@ -60,7 +60,8 @@ def test_methods_of_a_real_loop_are_refused_by_name(
     async def code(ctx: Ctx) -> None:
         getattr(asyncio.get_running_loop(), method)(*arguments)
 
-    assert f"loop.{method}() has no meaning" in play(workflow_of(code)).failure.message
+    run = play(workflow_of(code), guards="off")
+    assert f"loop.{method}() has no meaning" in run.failure.message
 
 
 def test_a_socket_is_refused_by_the_loop(play: Play) -> None:
@@ -68,7 +69,8 @@ def test_a_socket_is_refused_by_the_loop(play: Play) -> None:
         with socket.socket() as sock:
             await asyncio.get_running_loop().sock_recv(sock, 1)
 
-    assert "loop.sock_recv() has no meaning" in play(workflow_of(code)).failure.message
+    run = play(workflow_of(code), guards="off")
+    assert "loop.sock_recv() has no meaning" in run.failure.message
 
 
 def test_a_refusal_can_be_caught_like_any_error(play: Play) -> None:
@@ -79,7 +81,7 @@ def test_a_refusal_can_be_caught_like_any_error(play: Play) -> None:
             return "caught"
         return ""
 
-    assert play(workflow_of(code)).result == "caught"
+    assert play(workflow_of(code), guards="off").result == "caught"
 
 
 def test_a_loop_inside_the_loop_is_refused(play: Play) -> None:
@@ -92,7 +94,8 @@ def test_a_loop_inside_the_loop_is_refused(play: Play) -> None:
         finally:
             coroutine.close()
 
-    assert "cannot be called from a running event loop" in play(workflow_of(code)).failure.message
+    run = play(workflow_of(code), guards="off")
+    assert "cannot be called from a running event loop" in run.failure.message
 
 
 # --- code that does not stop, or stops everything ---

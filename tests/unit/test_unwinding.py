@@ -292,7 +292,10 @@ async def finished(ctx: Ctx) -> None:
 
 
 async def failed(ctx: Ctx) -> None:
-    await asyncio.gather(ctx.activity(clean), asyncio.to_thread(len, "x"))
+    async def fail() -> None:
+        raise ValueError("failed")
+
+    await asyncio.gather(ctx.activity(clean), fail())
 
 
 @pytest.mark.parametrize("code", [waiting, finished, failed])
