@@ -8,6 +8,7 @@ import click
 
 from loom.cli.check import check
 from loom.cli.database import db
+from loom.cli.debug import debug
 from loom.cli.demo.command import demo
 from loom.cli.exits import EXPLAINED, CommandGroup
 from loom.cli.history import history
@@ -42,6 +43,7 @@ for command in (
     cancel,
     terminate,
     history,
+    debug,
 ):
     cli.add_command(command)
 

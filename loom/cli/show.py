@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
 import loom
 from loom.cli.application import opened
+from loom.cli.events import exact_time, what_happened
 from loom.cli.obstacles import (
     Obstacle,
     blocked_in_short,
@@ -30,7 +31,6 @@ from loom.cli.output import (
     print_table,
 )
 from loom.history.status import RunStatus
-from loom.identifiers import MICROS_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -174,26 +174,8 @@ def _print_history(history: list[loom.HistoryEvent]) -> None:
     _print_heading("History")
     print_table(
         ["event", "at", "type", "what"],
-        ((e.sequence, _exact(e.recorded_at), e.type, _what(e)) for e in history),
+        ((e.sequence, exact_time(e.recorded_at), e.type, what_happened(e)) for e in history),
     )
-
-
-def _what(event: loom.HistoryEvent) -> str:
-    """An event's attributes and its value, in one line."""
-    parts = [f"{key}={_attribute(key, value)}" for key, value in event.attributes.items()]
-    if event.has_value:
-        parts.append(one_line(event.value))
-    return " ".join(parts)
-
-
-def _attribute(key: str, value: Any) -> str:
-    if key.endswith("_at") and isinstance(value, int):
-        return _exact(datetime.fromtimestamp(value / MICROS_PER_SECOND, UTC)).replace(" ", "T")
-    return one_line(value, 60)
-
-
-def _exact(moment: datetime) -> str:
-    return f"{local_time(moment)}.{moment.microsecond // 1000:03}"
 
 
 def _print_logs(logs: list[loom.LogLine]) -> None:
