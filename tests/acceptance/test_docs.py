@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import loom
 from loom.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ PAGES = (
     "docs/waiting.md",
     "docs/versions.md",
     "docs/sagas.md",
+    "docs/replay.md",
 )
 
 
@@ -87,6 +89,13 @@ async def test_the_query_of_the_storage_page_shows_a_history(
 
     assert [row["type"] for row in rows][:2] == ["WORKFLOW_STARTED", "ACTIVITY_SCHEDULED"]
     assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_the_history_on_the_replay_page_is_one() -> None:
+    page = (ROOT / "docs/replay.md").read_text()
+    (block,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    history = loom.RunHistory.from_json(block)
+    assert [event.type for event in history.events] == ["WORKFLOW_STARTED"]
 
 
 def test_the_settings_page_lists_every_setting_with_its_default() -> None:
