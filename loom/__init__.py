@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from loom.history.payloads import PayloadCodec as PayloadCodec
     from loom.history.records import EventRecord as EventRecord
     from loom.history.status import RunStatus as RunStatus
+    from loom.history.tags import TagValue as TagValue
     from loom.retry import RetryPolicy as RetryPolicy
     from loom.runner.replayer import Replayer as Replayer
     from loom.runner.replayer import ReplayOutcome as ReplayOutcome
@@ -130,6 +131,7 @@ _HOMES = {
     "loom.history.payloads": ("PayloadCodec",),
     "loom.history.records": ("EventRecord",),
     "loom.history.status": ("RunStatus",),
+    "loom.history.tags": ("TagValue",),
     "loom.retry": ("RetryPolicy",),
     "loom.runner.replayer": ("ReplayOutcome", "ReplayResult", "Replayer"),
     "loom.settings": ("Settings",),

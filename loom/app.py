@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Token
+from dataclasses import replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -15,10 +17,12 @@ from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
 from loom.authoring.workflow import CURRENT_STARTER, Given, Runnable, Starter, Workflow
 from loom.client import Client
 from loom.errors import ConfigurationError
+from loom.filters import FilterKeywords, run_filter
 from loom.handle import WorkflowHandle, WorkflowInfo
 from loom.history.export import RunHistory
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
+from loom.history.tags import TagValue
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId
 from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
@@ -27,7 +31,6 @@ from loom.runner.options import RunnerOptions
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.settings import Settings
 from loom.starts import Starts
-from loom.storage.records import RunFilter
 from loom.storage.store import Store, open_store
 from loom.worker import Worker
 
@@ -158,6 +161,8 @@ class Loom:
         queue: str = "default",
         version: str | None = None,
         on_conflict: ConflictPolicy = "use_existing",
+        memo: Any = None,
+        tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
         """Start a run; it is durable when this returns.
 
@@ -169,15 +174,20 @@ class Loom:
             version: of a workflow given by name; by default "1".
             on_conflict: what to do when an open run of the same workflow has the id: return that
                 run, or raise.
+            memo: any JSON value, to be read beside the run by those who look at it, and by its
+                code as ``ctx.memo``. It never changes.
+            tags: small values by which the run is found; its code changes them by
+                ``ctx.set_tags``. Numbers are told by value, moments are given back in UTC.
 
         Raises:
-            PayloadError: the input does not fit the workflow's input type; nothing was written.
+            PayloadError: the input does not fit the workflow's input type, or something given
+                cannot be stored; nothing was written.
             WorkflowAlreadyStartedError: the id is taken by another workflow, or by the same one
                 and ``on_conflict`` is ``"fail"``.
             DefinitionError: the class is no workflow.
             StoreUnavailableError: the outcome is unknown; starting again with the same id is safe.
         """
-        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict)
+        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict, memo=memo, tags=tags)
         if isinstance(workflow, str):
             starts = self._open_parts().starts
             return await starts.start_by_name(workflow, version or "1", input, options)
@@ -212,24 +222,58 @@ class Loom:
         self,
         *,
         status: RunStatus | str | None = None,
+        open: bool | None = None,
         name: str | None = None,
+        version: str | None = None,
         id: WorkflowId | None = None,
+        id_prefix: str | None = None,
+        tags: Mapping[str, TagValue] | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        closed_after: datetime | None = None,
+        closed_before: datetime | None = None,
         limit: int = 100,
         before: WorkflowInfo | None = None,
     ) -> list[WorkflowInfo]:
-        """Runs that match, newest first.
+        """Runs that match all that is asked for, newest first.
 
         Args:
-            before: the last run of the previous page.
+            open: whether they have not ended yet.
+            name, version: of their workflow.
+            id, id_prefix: the workflow id that they have, or with which it begins.
+            tags: what their tags of these names are now.
+            started_after, started_before: when they were started: at that moment or after, and
+                before that moment; so spans can be put end to end. With a time zone.
+            closed_after, closed_before: the same of when they ended.
+            limit: how many at most.
+            before: the last run of the previous page. What starts meanwhile moves no page.
+
+        Raises:
+            ConfigurationError: there is no such status, or a moment has no time zone.
+            PayloadError: what is asked for cannot be a tag.
         """
-        opened = self._open_parts()
-        before_key = None
-        if before is not None:
-            before_key = await opened.client.run_key(before.workflow_id, before.run_id)
-        where = RunFilter(
-            status=_status(status), name=name, workflow_id=id, limit=limit, before=before_key
+        where = run_filter(
+            status=status,
+            open=open,
+            name=name,
+            version=version,
+            id=id,
+            id_prefix=id_prefix,
+            tags=tags,
+            started_after=started_after,
+            started_before=started_before,
+            closed_after=closed_after,
+            closed_before=closed_before,
         )
-        return await opened.client.list_runs(where)
+        client = self._open_parts().client
+        if before is not None:
+            before_key = await client.run_key(before.workflow_id, before.run_id)
+            where = replace(where, before=before_key)
+        return await client.list_runs(replace(where, limit=limit))
+
+    async def count(self, **filters: Unpack[FilterKeywords]) -> int:
+        """How many runs match; the filters are those of ``list``."""
+        return await self._open_parts().client.count_runs(run_filter(**filters))
 
     def histories(
         self,
@@ -248,7 +292,7 @@ class Loom:
         Raises:
             HistoryError: events are missing from a history.
         """
-        where = RunFilter(status=_status(status), is_open=open, name=name, workflow_id=id)
+        where = run_filter(open=open, status=status, name=name, id=id)
         return self._open_parts().client.histories(where)
 
     def check(
@@ -350,16 +394,6 @@ class _Opened:
         self.clock = clock
         self.client = client
         self.starts = starts
-
-
-def _status(status: RunStatus | str | None) -> RunStatus | None:
-    if status is None:
-        return None
-    try:
-        return RunStatus(str(status).upper())
-    except ValueError:
-        known = ", ".join(RunStatus)
-        raise ConfigurationError(f"There is no status {status!r}; there are: {known}.") from None
 
 
 def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOptions:

@@ -100,11 +100,21 @@ class Client(RunAccess):
     async def info(self, workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowInfo:
         run = await self._find(workflow_id, run_id)
         tasks = await self._repository.list_tasks(run.run_key) if run.status.is_open else ()
-        return workflow_info(run, tasks, self._clock.now())
+        [labels] = await self._repository.read_labels([run.run_key])
+        now, converter = self._clock.now(), self._converter
+        return workflow_info(run, tasks, labels, now=now, converter=converter)
 
     async def list_runs(self, where: RunFilter) -> list[WorkflowInfo]:
-        runs, now = await self._repository.list_runs(where), self._clock.now()
-        return [workflow_info(run, (), now) for run in runs]
+        runs = await self._repository.list_runs(where)
+        labels = await self._repository.read_labels([run.run_key for run in runs])
+        now, converter = self._clock.now(), self._converter
+        return [
+            workflow_info(run, (), its_own, now=now, converter=converter)
+            for run, its_own in zip(runs, labels, strict=True)
+        ]
+
+    async def count_runs(self, where: RunFilter) -> int:
+        return await self._repository.count_runs(where)
 
     async def run_key(self, workflow_id: WorkflowId, run_id: RunId) -> RunKey:
         return (await self._find(workflow_id, run_id)).run_key

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
+from loom.history.tags import TagValue
 from loom.identifiers import RunId, WorkerId, WorkflowId
 
 
@@ -55,6 +56,9 @@ class WorkflowInfo:
     """Since when a worker that has this workflow in this version, on this queue, should have taken
     the run and none has; ``None`` when nothing is due, or somebody is working on it. Workers are
     not known to the database: this is how a run that none of them serves shows up."""
+    tags: dict[str, TagValue] = field(default_factory=dict)
+    memo: Any = None
+    """As JSON has it; whoever reads it needs the codecs that it was written with."""
 
 
 @dataclass(frozen=True, slots=True)

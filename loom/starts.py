@@ -12,6 +12,7 @@ from loom.client import Client
 from loom.errors import WorkflowAlreadyStartedError
 from loom.handle import WorkflowHandle
 from loom.history.payloads import PayloadConverter
+from loom.history.tags import encode_tags
 from loom.identifiers import new_id
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
@@ -45,7 +46,7 @@ class Starts:
         """Start a run of a workflow whose class is at hand."""
         workflow = compiled_workflow(cls)
         payload = self._converter.encode(input, workflow.input_type)
-        request = _request(workflow.name, workflow.version, payload, options)
+        request = self._request(workflow.name, workflow.version, payload, options)
         worker = self._worker_for(request)
         if worker is not None:
             outcome = await worker.starter.start(workflow, request, self._writer)
@@ -59,13 +60,28 @@ class Starts:
         """Start a run of a workflow that some worker has the code of."""
         check_id("workflow name", name)
         check_id("version", version)
-        request = _request(name, version, self._converter.encode(input, Any), options)
+        payload = self._converter.encode(input, Any)
+        request = self._request(name, version, payload, options)
         outcome = await self._start_remotely(request)
         return self._handle(outcome, request, options, None)
 
     async def drain(self) -> None:
         """Wait until the starts under way have an outcome."""
         await self._writer.drain()
+
+    def _request(
+        self, name: str, version: str, payload: bytes, options: StartOptions
+    ) -> StartRequest:
+        return StartRequest(
+            name=name,
+            version=version,
+            workflow_id=new_id() if options.id is None else options.id,
+            run_id=new_id(),
+            queue=options.queue,
+            payload=payload,
+            tags=encode_tags(options.tags or {}),
+            memo=None if options.memo is None else self._converter.encode(options.memo, Any),
+        )
 
     def _worker_for(self, request: StartRequest) -> Worker | None:
         for worker in self._workers:
@@ -88,17 +104,6 @@ class Starts:
         _check_conflict(outcome, request, options)
         run, result_type = outcome.run, Any if code is None else code.result_type
         return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type, code=code)
-
-
-def _request(name: str, version: str, payload: bytes, options: StartOptions) -> StartRequest:
-    return StartRequest(
-        name=name,
-        version=version,
-        workflow_id=new_id() if options.id is None else options.id,
-        run_id=new_id(),
-        queue=options.queue,
-        payload=payload,
-    )
 
 
 def _check_conflict(outcome: StartOutcome, request: StartRequest, options: StartOptions) -> None:

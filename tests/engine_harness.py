@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -86,10 +86,12 @@ class SimulatedRun:
 
     # --- what reaches the run ---
 
-    def start(self, input: Any = None) -> SimulatedRun:
+    def start(self, input: Any = None, **attributes: Any) -> SimulatedRun:
+        """Start the run; ``attributes`` are more of what the event of its start says."""
         compiled = compiled_workflow(self.workflow)
         payload = self.converter.encode(input, compiled.input_type)
-        self.deliver(WorkflowStarted(compiled.name, compiled.version, payload, self.flags))
+        started = WorkflowStarted(compiled.name, compiled.version, payload, self.flags)
+        self.deliver(replace(started, **attributes))
         return self
 
     def deliver(self, *events: ArrivalEvent) -> Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
@@ -16,6 +16,7 @@ from loom.authoring.runtime import Runtime
 from loom.authoring.saga import OnError, Saga
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import holds
+from loom.history.tags import TagValue, decode_tag, encode_changes
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
@@ -53,6 +54,25 @@ class WorkflowContext[InputT, StateT]:
     @property
     def run_id(self) -> RunId:
         return self._runtime.run_id
+
+    @property
+    def memo(self) -> Any:
+        """What the run was started with as ``memo``, as JSON has it; a copy each time."""
+        memo = self._runtime.memo
+        return None if memo is None else self._runtime.decode(memo, Any)
+
+    @property
+    def tags(self) -> dict[str, TagValue]:
+        """The run's tags as they stand; a copy, which ``set_tags`` alone changes."""
+        return {name: decode_tag(text) for name, text in self._runtime.tags.items()}
+
+    def set_tags(self, tags: Mapping[str, TagValue | None]) -> None:
+        """Give tags of the run new values, by which it is found from now on.
+
+        Other tags stay as they are; ``None`` takes one away. Raises ``PayloadError`` for a name or
+        value that cannot be a tag.
+        """
+        self._runtime.set_tags(encode_changes(tags))
 
     @property
     def is_replaying(self) -> bool:

@@ -52,6 +52,20 @@ class Runtime(ABC):
 
     @property
     @abstractmethod
+    def tags(self) -> Mapping[str, str]:
+        """The run's tags, as they are stored."""
+
+    @property
+    @abstractmethod
+    def memo(self) -> bytes | None:
+        """The payload of the run's memo, if it has one."""
+
+    @abstractmethod
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """Record a change of tags, of which ``None`` takes one away."""
+
+    @property
+    @abstractmethod
     def handlers_finished(self) -> bool:
         """Whether no handler of a signal or an update is running."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from loom.authoring.names import check_id
+from loom.history.tags import TagValue
 from loom.identifiers import WorkflowId
 
 type ConflictPolicy = Literal["use_existing", "fail"]
@@ -18,6 +20,8 @@ class StartKeywords(TypedDict, total=False):
     id: WorkflowId | None
     queue: str
     on_conflict: ConflictPolicy
+    memo: Any
+    tags: Mapping[str, TagValue] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class StartOptions:
     id: WorkflowId | None = None
     queue: str = "default"
     on_conflict: ConflictPolicy = "use_existing"
+    memo: Any = None
+    tags: Mapping[str, TagValue] | None = None
 
     def __post_init__(self) -> None:
         if self.id is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Never, Protocol, Unpack, overload
 
@@ -12,6 +12,7 @@ from loom.authoring.names import check_name
 from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
 from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
+from loom.history.tags import TagValue
 
 STEP_ATTRIBUTE: Final = "__loom_step__"
 
@@ -70,6 +71,8 @@ class Workflow[InputT, StateT]:
         id: str | None = None,
         queue: str = "default",
         on_conflict: ConflictPolicy = "use_existing",
+        memo: Any = None,
+        tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
         """Start a run with the application of the surrounding ``async with app``.
 
@@ -82,7 +85,7 @@ class Workflow[InputT, StateT]:
                 f"{cls.__name__}.start() was called outside of `async with Loom(...)`. "
                 f"Open an app first, or use app.start({cls.__name__}, ...)."
             ) from None
-        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict)
+        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict, memo=memo, tags=tags)
         return await starter(cls, input, options)
 
 

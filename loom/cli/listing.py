@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Unpack
 
 import click
 
 import loom
 from loom.cli.application import opened, without_password
 from loom.cli.obstacles import is_overdue
-from loom.cli.options import dsn_option, json_option
-from loom.cli.output import ago, as_dict, duration, print_json, print_table
+from loom.cli.options import dsn_option, json_option, moment_option, tag_option
+from loom.cli.output import ago, as_dict, duration, print_json, print_table, tags_in_short
+from loom.filters import FilterKeywords
 from loom.history.status import RunStatus
 
 
@@ -21,28 +23,45 @@ from loom.history.status import RunStatus
     type=click.Choice(RunStatus, case_sensitive=False),
     help="Only runs with this status.",
 )
+@click.option("--open/--closed", "open", default=None, help="Only runs that have (not) ended.")
 @click.option("--name", help="Only runs of this workflow.")
+@click.option("--version", help="Only runs of this version.")
+@click.option("--id-prefix", metavar="TEXT", help="Only runs whose workflow id begins like this.")
+@tag_option("Only runs with this tag; may be given again.")
+@moment_option("--started-after", "Only runs started at that moment or later.")
+@moment_option("--started-before", "Only runs started before.")
+@moment_option("--closed-after", "Only runs that ended at that moment or later.")
+@moment_option("--closed-before", "Only runs that ended before.")
+@click.option("--count", is_flag=True, help="Print how many there are, and nothing else.")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
 )
 @json_option
 @dsn_option
 def list_runs(
-    status: RunStatus | None, name: str | None, limit: int, as_json: bool, dsn: str | None
+    count: bool, limit: int, as_json: bool, dsn: str | None, **filters: Unpack[FilterKeywords]
 ) -> None:
     """List runs, the newest first."""
 
     async def fetch() -> tuple[list[loom.WorkflowInfo], str]:
         async with opened(dsn) as app:
-            return await app.list(status=status, name=name, limit=limit), app.dsn
+            return await app.list(limit=limit, **filters), app.dsn
 
+    async def ask() -> int:
+        async with opened(dsn) as app:
+            return await app.count(**filters)
+
+    if count:
+        click.echo(asyncio.run(ask()))
+        return
     runs, place = asyncio.run(fetch())
     if as_json:
         print_json([as_dict(run, without=["activities"]) for run in runs])
     elif runs:
         _print(runs)
     else:
-        what = "no such runs" if status or name else "no runs yet"
+        asked = any(value not in (None, {}) for value in filters.values())
+        what = "no such runs" if asked else "no runs yet"
         click.echo(f"There are {what} in {without_password(place)}.")
     if len(runs) == limit:
         click.echo(f"These are the newest {limit}; there may be more (--limit).", err=True)
@@ -50,9 +69,10 @@ def list_runs(
 
 def _print(runs: list[loom.WorkflowInfo]) -> None:
     headings = ["id", "workflow", "version", "status", "started", "updated", "events"]
-    # Mostly all is well, and the column would only take room.
+    # Columns that would mostly be empty only take room.
+    with_tags = any(run.tags for run in runs)
     with_waits = any(is_overdue(run.waiting_for_worker_since) for run in runs)
-    rows = [
+    rows: list[list[object]] = [
         [
             run.workflow_id,
             run.name,
@@ -64,6 +84,10 @@ def _print(runs: list[loom.WorkflowInfo]) -> None:
         ]
         for run in runs
     ]
+    if with_tags:
+        headings.append("tags")
+        for row, run in zip(rows, runs, strict=True):
+            row.append(tags_in_short(run.tags))
     if with_waits:
         headings.append("no worker for")
         for row, run in zip(rows, runs, strict=True):

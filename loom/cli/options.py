@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import click
+
+from loom.history.tags import TagValue
 
 
 def dsn_option[F: Callable[..., Any]](command: F) -> F:
@@ -42,4 +45,55 @@ def parse_json(text: str | bytes) -> Any:
     except ValueError as error:
         raise click.BadParameter(
             f"not JSON: {error}. A text needs quotes of its own: '\"text\"'."
+        ) from None
+
+
+def tag_option[F: Callable[..., Any]](help: str) -> Callable[[F], F]:
+    """Adds ``--tag``, which may be given many times, as the dict ``tags``."""
+    return click.option(
+        "--tag",
+        "tags",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda context, option, given: dict(map(_parse_tag, given)),
+        help=f"{help} A number, true, false or a moment with its time zone is one; quotes make "
+        "anything a text: '\"5\"'.",
+    )
+
+
+def moment_option[F: Callable[..., Any]](name: str, help: str) -> Callable[[F], F]:
+    """Adds an option for a moment, which without a time zone is one of the reader's clock."""
+    return click.option(name, type=_parse_moment, metavar="MOMENT", help=help)
+
+
+def _parse_tag(given: str) -> tuple[str, TagValue]:
+    name, equals, text = given.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{given!r} is not of the form NAME=VALUE.")
+    return name, _parse_tag_value(text)
+
+
+def _parse_tag_value(text: str) -> TagValue:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return _moment_with_zone(text) or text
+    return value if isinstance(value, bool | int | float | str) else text
+
+
+def _moment_with_zone(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def _parse_moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no moment: write 2026-05-01, or 2026-05-01T12:30, or with a time zone "
+            "2026-05-01T12:30+02:00."
         ) from None

@@ -47,6 +47,15 @@ def one_line(value: object, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def tags_in_short(tags: Mapping[str, object]) -> str | None:
+    """Tags in one line."""
+    told = (
+        f"{name}={value.isoformat() if isinstance(value, datetime) else value}"
+        for name, value in sorted(tags.items())
+    )
+    return ", ".join(told) or None
+
+
 def harmless(text: str) -> str:
     """Text from a run, with what a terminal would obey or hide written as JSON escapes."""
     lines = text.split("\n")

@@ -10,7 +10,7 @@ import click
 import loom
 from loom.cli.application import opened
 from loom.cli.obstacles import obstacle
-from loom.cli.options import dsn_option, parse_json
+from loom.cli.options import dsn_option, parse_json, tag_option
 from loom.cli.output import harmless, print_json
 
 _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
@@ -23,6 +23,8 @@ _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
 @click.option("--id", "workflow_id", help="The workflow id; one is made if not given.")
 @click.option("--queue", default="default", show_default=True, help="Which workers shall run it.")
 @click.option("--version", default="1", show_default=True, help="The workflow's version.")
+@tag_option("A tag to find the run by; may be given again.")
+@click.option("--memo", type=parse_json, metavar="JSON", help="A note to keep beside the run.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
 @dsn_option
 def start(
@@ -32,6 +34,8 @@ def start(
     workflow_id: str | None,
     queue: str,
     version: str,
+    tags: dict[str, loom.TagValue],
+    memo: Any,
     wait: bool,
     dsn: str | None,
 ) -> None:
@@ -46,7 +50,15 @@ def start(
 
     async def run() -> None:
         async with opened(dsn) as app:
-            handle = await app.start(name, value, id=workflow_id, queue=queue, version=version)
+            handle = await app.start(
+                name,
+                value,
+                id=workflow_id,
+                queue=queue,
+                version=version,
+                tags=tags,
+                memo=memo,
+            )
             if not wait:
                 click.echo(handle.workflow_id)
                 return

@@ -29,6 +29,7 @@ from loom.cli.output import (
     print_fields,
     print_json,
     print_table,
+    tags_in_short,
 )
 from loom.history.status import RunStatus
 
@@ -123,6 +124,8 @@ def _print(run: Run) -> None:
             "workflow": f"{info.name}, version {info.version}",
             "status": info.status,
             "queue": info.queue,
+            "tags": tags_in_short(info.tags),
+            "memo": None if info.memo is None else one_line(info.memo),
             "started": _when(info.created_at),
             "updated": _when(info.updated_at),
             "closed": _when(info.closed_at),

@@ -32,6 +32,7 @@ from loom.engine.decision import Decision
 from loom.engine.flags import Flag, known_flags
 from loom.engine.guarding import new_guard
 from loom.engine.handlers import RunningHandlers
+from loom.engine.labels import RunLabels
 from loom.engine.loop import DeterministicLoop
 from loom.engine.patches import Patches
 from loom.engine.queries import answer, copied
@@ -103,6 +104,7 @@ class WorkflowInstance(Runtime):
         self._loop.when_idle = self._conditions.look
         self._side_effects = SideEffects(recorder)
         self._patches = Patches(recorder)
+        self._labels = RunLabels(recorder)
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
         self._context: WorkflowContext[Any, Any] | None = None
@@ -269,6 +271,7 @@ class WorkflowInstance(Runtime):
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
         self._flags = known_flags(event.flags)
+        self._labels.begin(event)
         try:
             given = self._recorder.decode(event.payload, workflow.input_type)
         except PayloadError as error:
@@ -322,6 +325,17 @@ class WorkflowInstance(Runtime):
     @property
     def cancel_reason(self) -> str | None:
         return self._cancel_reason
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self._labels.tags
+
+    @property
+    def memo(self) -> bytes | None:
+        return self._labels.memo
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        self._labels.set(changes)
 
     @property
     def handlers_finished(self) -> bool:

@@ -57,6 +57,9 @@ class WorkflowStarted(ArrivalEvent):
     payload: bytes
     flags: tuple[str, ...] = ()
     """Behaviours of the engine that the run was started with."""
+    tags: dict[str, str] | None = None
+    memo: str | None = None
+    """A payload as text, which it always is; in an attribute, since an event has one payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +242,18 @@ class PatchApplied(CommandEvent):
     def identity(self) -> tuple[Any, ...]:
         # Not whether it is deprecated: that is what the code does in between.
         return (self.type, self.patch_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TagsSet(CommandEvent):
+    """Tags got new values, or, where that is ``None``, were taken away."""
+
+    type: ClassVar[str] = "TAGS_SET"
+    tags: dict[str, str | None]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, *sorted(self.tags))
 
 
 @dataclass(frozen=True, slots=True)

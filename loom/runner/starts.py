@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
@@ -37,14 +38,31 @@ class StartRequest:
     run_id: RunId
     queue: str
     payload: bytes
+    tags: Mapping[str, str] = field(default_factory=dict)
+    memo: bytes | None = None
 
     @property
     def event(self) -> WorkflowStarted:
-        return WorkflowStarted(self.name, self.version, self.payload, NEW_RUN_FLAGS)
+        return WorkflowStarted(
+            self.name,
+            self.version,
+            self.payload,
+            NEW_RUN_FLAGS,
+            tags=dict(self.tags) or None,
+            memo=None if self.memo is None else self.memo.decode(),
+        )
 
     def new_run(self, effects: Effects, owner: WorkerId | None) -> NewRun:
+        """The run, which its tags are put to now, whoever takes its first turn when."""
         return NewRun(
-            self.workflow_id, self.run_id, self.name, self.version, self.queue, effects, owner
+            workflow_id=self.workflow_id,
+            run_id=self.run_id,
+            name=self.name,
+            version=self.version,
+            queue=self.queue,
+            effects=replace(effects, tags={**self.tags, **effects.tags}) if self.tags else effects,
+            owner=owner,
+            memo=self.memo,
         )
 
 

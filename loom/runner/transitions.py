@@ -18,6 +18,7 @@ from loom.history.events import (
     ActivityScheduled,
     Event,
     Stamped,
+    TagsSet,
     WorkflowStarted,
     WorkflowTerminated,
 )
@@ -56,6 +57,7 @@ def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -
         tasks=_new_tasks(decision, after, plan) if open_ else (),
         finished_tasks=_finished_tasks(decision) if open_ else (),
         logs=tuple(map(_log_record, decision.logs)),
+        tags=_tags(decision),
         wake_at=decision.wake_at if open_ else None,
         lease_expires_at=plan.run_until if open_ else None,
         task_lease_expires_at=plan.tasks_until,
@@ -187,6 +189,11 @@ def _finished_tasks(decision: Decision) -> list[int]:
         if isinstance(stamped.event, ActivityScheduled)
     }
     return [id_ for id_ in ended_activities(decision) if id_ not in scheduled_now]
+
+
+def _tags(decision: Decision) -> dict[str, str | None]:
+    changes = [s.event.tags for s in decision.events if isinstance(s.event, TagsSet)]
+    return {name: value for change in changes for name, value in change.items()}
 
 
 def _cancelled(decision: Decision) -> set[int]:

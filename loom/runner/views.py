@@ -20,14 +20,22 @@ from loom.history.codec import plain_attributes
 from loom.history.events import Event, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
 from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter
+from loom.history.tags import TagValue, decode_tag
 from loom.identifiers import Micros, RunId, WorkflowId
 from loom.runner.transitions import event_of
-from loom.storage.records import EventRecord, LogRecord, PendingTask, RunRecord
+from loom.storage.records import EventRecord, Labels, LogRecord, PendingTask, RunRecord
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
-def workflow_info(run: RunRecord, tasks: Sequence[PendingTask], now: Micros) -> WorkflowInfo:
+def workflow_info(
+    run: RunRecord,
+    tasks: Sequence[PendingTask],
+    labels: Labels,
+    *,
+    now: Micros,
+    converter: PayloadConverter,
+) -> WorkflowInfo:
     """A run as people read it."""
     return WorkflowInfo(
         workflow_id=run.workflow_id,
@@ -45,7 +53,16 @@ def workflow_info(run: RunRecord, tasks: Sequence[PendingTask], now: Micros) -> 
         worker=run.lease_owner,
         activities=[_pending_activity(task, now) for task in tasks],
         waiting_for_worker_since=_overdue_since(run.due_at, now),
+        tags={name: _tag(text) for name, text in labels.tags.items()},
+        memo=None if labels.memo is None else _value(labels.memo, converter),
     )
+
+
+def _tag(text: str) -> TagValue:
+    try:
+        return decode_tag(text)
+    except ValueError:
+        return text
 
 
 def _overdue_since(due_at: Micros | None, now: Micros) -> datetime | None:

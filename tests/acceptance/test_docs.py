@@ -22,6 +22,7 @@ PAGES = (
     "docs/tutorial.md",
     "docs/storage.md",
     "docs/testing.md",
+    "docs/starting.md",
     "docs/waiting.md",
     "docs/versions.md",
     "docs/sagas.md",

@@ -75,6 +75,12 @@ def signals_before_timers(run: SimulatedRun) -> None:
     signals(run)
 
 
+def tagged(run: SimulatedRun) -> None:
+    memo = run.converter.encode({"by": "Ada"}).decode()
+    run.start(tags={"stage": "snew", "total": "n25015"}, memo=memo)
+    run.complete("release")
+
+
 def released(run: SimulatedRun) -> None:
     run.start()
     run.complete("release")
@@ -188,6 +194,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "saga-cancelled": (w.Saga, saga_cancelled),
     "patches": (w.Patched, patches),
     "side-effects": (w.SideEffects, side_effects),
+    "tagged": (w.Tagged, tagged),
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from pydantic import BaseModel
@@ -311,6 +311,18 @@ class Patched(loom.Workflow[None, None]):
         return [*reserved, ctx.patched("late")]
 
 
+# --- what a run is found by ----------------------------------------------------------------------
+
+
+@loom.workflow
+class Tagged(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[Any]:
+        ctx.set_tags({"stage": "releasing", "due": datetime(2026, 5, 1, tzinfo=UTC), "old": None})
+        await ctx.activity(release, "x")
+        ctx.set_tags({"total": 7.5, "stage": "released"})
+        return [ctx.memo, sorted(ctx.tags)]
+
+
 WORKFLOWS = [
     OrderWorkflow,
     FanOut,
@@ -327,4 +339,5 @@ WORKFLOWS = [
     SideEffects,
     Patched,
     Saga,
+    Tagged,
 ]

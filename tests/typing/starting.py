@@ -41,6 +41,24 @@ async def by_name(app: loom.Loom) -> None:
     assert_type(await app.start("OrderProcessing", {"any": 1}), loom.WorkflowHandle[Any])
 
 
+async def with_options(app: loom.Loom) -> None:
+    tags: dict[str, loom.TagValue] = {"customer": "ACME", "total": 12.5}
+    run = await app.start(Run, {"order_id": "A-1"}, tags=tags, memo={"any": ["json"]})
+    assert_type(run, loom.WorkflowHandle[Receipt])
+    assert_type(await Run.start({"order_id": "A-1"}, tags={"n": 5}), loom.WorkflowHandle[Receipt])
+    assert_type(await app.start("Run", tags={"n": 5}), loom.WorkflowHandle[Any])
+    assert_type(await app.list(tags={"n": 5}, open=True), list[loom.WorkflowInfo])
+    assert_type(await app.count(tags={"n": 5}, name="Run"), int)
+
+
+async def wrong_options(app: loom.Loom) -> None:
+    await app.start(Run, {"order_id": "A-1"}, tags={"n": [5]})  # type: ignore
+    await app.start(Run, {"order_id": "A-1"}, tag={"n": 5})  # type: ignore
+    await Run.start({"order_id": "A-1"}, tags="n")  # type: ignore
+    await app.count(limit=5)  # type: ignore
+    await app.list(tags={"n": None})  # type: ignore
+
+
 async def wrong_inputs(app: loom.Loom) -> None:
     await app.start(Steps, {"id": "A-1"})  # type: ignore
     await app.start(Run, 5)  # type: ignore

@@ -16,10 +16,12 @@ def play() -> Iterator[Play]:
     """Starts runs: ``play(Workflow, input, guards="off")``."""
     runs: list[SimulatedRun] = []
 
-    def start(workflow: type, input: Any = None, guards: GuardMode = "error") -> SimulatedRun:
+    def start(
+        workflow: type, input: Any = None, guards: GuardMode = "error", **attributes: Any
+    ) -> SimulatedRun:
         run = SimulatedRun(workflow, guards=guards)
         runs.append(run)
-        return run.start(input)
+        return run.start(input, **attributes)
 
     yield start
     for run in runs:

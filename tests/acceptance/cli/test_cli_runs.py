@@ -65,6 +65,34 @@ def test_lists_only_what_is_asked_for(shell: Shell) -> None:
     assert shell.run("list", "--name", "Nothing").stdout.startswith("There are no such runs")
 
 
+def test_runs_are_found_by_their_tags_and_more(shell: Shell) -> None:
+    tags = ["--tag", "total=12.5", "--tag", 'zip="01234"', "--tag", "by=Ada L."]
+    shell.run("start", "Double", "--input", "1", "--id", "d-1", *tags, "--memo", '{"note": 5}')
+    shell.run("start", "Double", "--input", "1", "--id", "e-1", "--tag", "zip=01234")
+
+    def ids(*filters: str) -> list[str]:
+        found = [run["workflow_id"] for run in shell.json("list", *filters)]
+        assert shell.run("list", "--count", *filters).stdout == f"{len(found)}\n"
+        return found
+
+    assert ids("--tag", "total=12.50", "--tag", "by=Ada L.") == ["d-1"]
+    assert ids("--tag", "zip=01234") == ["e-1", "d-1"]
+    assert ids("--tag", "total=13") == []
+    assert ids("--id-prefix", "e") == ["e-1"]
+    assert ids("--open", "--version", "1", "--started-after", "2020-01-01") == ["e-1", "d-1"]
+    assert ids("--closed") == ids("--started-before", "2020-01-01T12:00+02:00") == []
+    assert "by=Ada L., total=12.5, zip=01234" in shell.run("list").stdout
+    shown = shell.run("show", "d-1").stdout
+    assert "by=Ada L., total=12.5, zip=01234" in shown
+    assert '{"note": 5}' in shown
+    assert shell.json("show", "d-1")["tags"]["total"] == 12.5
+
+
+def test_a_tag_or_a_moment_that_is_none_is_told(shell: Shell) -> None:
+    assert "NAME=VALUE" in shell.run("list", "--tag", "total", code=2).stderr
+    assert "is no moment" in shell.run("list", "--closed-after", "noon", code=2).stderr
+
+
 def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) -> None:
     shell.run("start", "Double", "--input", "1", "--id", "d")
     fields = {
@@ -78,6 +106,8 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "updated_at",
         "closed_at",
         "wake_at",
+        "tags",
+        "memo",
         "history_length",
         "blocked_reason",
         "worker",
