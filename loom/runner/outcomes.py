@@ -54,8 +54,7 @@ class Outcomes:
                     break
                 outcome = ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
             else:
-                if written is WriteOutcome.WRITTEN:
-                    self._written(completion)
+                self._ended(completion, is_new=written is WriteOutcome.WRITTEN)
                 break
 
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
@@ -70,11 +69,12 @@ class Outcomes:
             details=attempt.details,
         )
 
-    def _written(self, completion: ActivityCompletion) -> None:
+    def _ended(self, completion: ActivityCompletion, *, is_new: bool) -> None:
         """An attempt's end is durable: tell those who wait for what follows."""
         if completion.retry_at is not None:
+            # Even if it is not: it may have been written before, and the answer been lost.
             self.on_due_at(completion.retry_at)
-        else:
+        elif is_new:
             self._notifier.publish([MESSAGES])
 
 

@@ -143,7 +143,7 @@ class MemoryRepository(Repository):
     def _complete(self, completion: ActivityCompletion) -> WriteOutcome:
         run = self._runs.get(completion.run_key)
         task = run.tasks.get(completion.activity_id) if run is not None else None
-        if run is None or task is None or task.token != completion.token:
+        if run is None or task is None or not task.is_under_way(completion.token):
             return WriteOutcome.LOST
         if completion.arrival is not None:
             del run.tasks[completion.activity_id]
@@ -159,7 +159,7 @@ class MemoryRepository(Repository):
     def _record_heartbeat(self, heartbeat: Heartbeat) -> WriteOutcome:
         run = self._runs.get(heartbeat.run_key)
         task = run.tasks.get(heartbeat.activity_id) if run is not None else None
-        if task is None or task.token != heartbeat.token:
+        if task is None or not task.is_under_way(heartbeat.token):
             return WriteOutcome.LOST
         task.hear(heartbeat)
         return WriteOutcome.WRITTEN

@@ -48,6 +48,11 @@ class StoredTask:
     def due_at(self) -> Micros:
         return self.available_at if self.lease_expires_at is None else self.lease_expires_at
 
+    def is_under_way(self, token: int) -> bool:
+        """Whether that attempt is held by a worker, or goes on without one."""
+        is_over = self.lease_owner is None and self.parked_until is None
+        return self.token == token and not is_over
+
     def may_start(self, now: Micros) -> bool:
         return self.start_by is None or now < self.start_by
 

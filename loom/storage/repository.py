@@ -117,15 +117,13 @@ class ActivityTaskRepository(LeaseRepository):
     ) -> Sequence[WriteOutcome]:
         """End attempts: message the run, make the task available again, or park it.
 
-        ``LOST`` when the task is gone or has been claimed since.
+        ``LOST`` when the attempt is over: its task is gone, has been claimed since, was given back,
+        or has been made available again by this very completion, sent before.
         """
 
     @abstractmethod
     async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
-        """Keep what attempts say of how far they are.
-
-        ``LOST`` when the task is gone or has been claimed since.
-        """
+        """Keep what attempts say of how far they are. ``LOST`` when the attempt is over."""
 
 
 class RunRepository(HistoryRepository):

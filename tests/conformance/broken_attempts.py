@@ -16,6 +16,16 @@ from loom.storage.records import (
 from tests.conformance.broken_stores import Broken
 
 
+class FailuresSentAgainCountAgain(Broken):
+    caught_by = "test_an_attempt_fails_once"
+
+    def _complete(self, completion: ActivityCompletion) -> WriteOutcome:
+        task = self._runs[completion.run_key].tasks.get(completion.activity_id)
+        if task is not None and task.token == completion.token and completion.retry_at:
+            task.lease_owner = "anybody"
+        return super()._complete(completion)
+
+
 class HeartbeatsAreNotFenced(Broken):
     caught_by = "test_the_heartbeat_of_an_attempt_that_was_overtaken_is_lost"
 

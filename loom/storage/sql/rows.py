@@ -196,6 +196,11 @@ class TaskState:
     start_by: Micros | None
     parked_until: Micros | None
 
+    def is_under_way(self, token: int) -> bool:
+        """Whether that attempt is held by a worker, or goes on without one."""
+        is_over = self.lease_owner is None and self.parked_until is None
+        return self.lease_token == token and not is_over
+
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
         """Claim it for one more attempt, or for the end of a parked one."""
         self.lease_token += 1

@@ -80,7 +80,7 @@ def _complete(
 ) -> WriteOutcome:
     key = completion.run_key, completion.activity_id
     task = tasks.get(key)
-    if task is None or task.lease_token != completion.token:
+    if task is None or not task.is_under_way(completion.token):
         return WriteOutcome.LOST
     if completion.arrival is not None:
         del tasks[key]
@@ -106,7 +106,7 @@ def record_heartbeats(
 
 def _hear(changes: Changes, tasks: dict[TaskKey, TaskState], heartbeat: Heartbeat) -> WriteOutcome:
     task = tasks.get((heartbeat.run_key, heartbeat.activity_id))
-    if task is None or task.lease_token != heartbeat.token:
+    if task is None or not task.is_under_way(heartbeat.token):
         return WriteOutcome.LOST
     task.hear(heartbeat)
     changes.save_task(task)

@@ -23,6 +23,7 @@ from loom.testing.conformance.scene import (
     event,
     failure,
     following,
+    held_by,
     message,
     turn,
 )
@@ -180,6 +181,24 @@ class ActivitiesConformance(Conformance):
         assert await scene.complete(completion(task), completion(task)) == [WRITTEN, LOST]
         assert await scene.complete(completion(task)) == [LOST]
         assert len(await scene.inbox_of(run)) == 1
+
+    async def test_an_attempt_fails_once(self, scene: Scene) -> None:
+        """The answer may be lost, and the same be sent again."""
+        run = await scene.start_with_tasks(scene.task())
+        task = await scene.claim_activity()
+        assert await scene.complete(failure(task, NOW + SECOND)) == [WRITTEN]
+        assert await scene.complete(failure(task, NOW + SECOND)) == [LOST]
+        assert await scene.complete(completion(task)) == [LOST]
+        [pending] = await scene.repository.list_tasks(run.run_key)
+        assert (pending.attempt, pending.failures) == (1, 1)
+
+    async def test_an_attempt_that_was_given_back_is_over(self, scene: Scene) -> None:
+        run = await scene.start_with_tasks(scene.task())
+        task = await scene.claim_activity()
+        await scene.repository.release_leases(held_by(task), NOW)
+        assert await scene.complete(failure(task, NOW), completion(task)) == [LOST, LOST]
+        [pending] = await scene.repository.list_tasks(run.run_key)
+        assert (pending.attempt, pending.failures) == (0, 0)
 
     async def test_a_failed_attempt_is_tried_again_when_it_says(self, scene: Scene) -> None:
         run = await scene.start_with_tasks(scene.task())

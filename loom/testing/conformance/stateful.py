@@ -79,6 +79,7 @@ an_owner = st.sampled_from(OWNERS)
 a_delay = st.sampled_from(DELAYS)
 a_status = st.sampled_from([RUNNING] * 6 + [BLOCKED, COMPLETED])
 an_age = st.sampled_from([0] * 6 + [1, 1, 2, 3])
+an_end = st.sampled_from(["completed", "failed", "parked", "heartbeat"])
 a_plan = st.builds(
     Plan,
     status=a_status,
@@ -253,42 +254,26 @@ class Comparison(RuleBasedStateMachine):
             self.held.append(Pair(held_by(pair.reference), held_by(pair.tested)))
 
     @precondition(lambda self: self.attempts)
-    @rule(age=an_age, retry_in=st.none() | a_delay)
-    def complete(self, age: int, retry_in: Micros | None) -> None:
-        def end(task: ActivityTask) -> ActivityCompletion:
-            if retry_in is None:
+    @rule(age=an_age, end=an_end, due_in=a_delay)
+    def go_on(self, age: int, end: str, due_in: Micros) -> None:
+        """An attempt ends, is parked, or says that it lives."""
+        pair, due_at = aged(self.attempts, age), self.now + due_in
+
+        def complete(task: ActivityTask) -> ActivityCompletion:
+            if end == "completed":
                 return completion(task, self.now)
-            return replace(failure(task, self.now + retry_in), now=self.now)
+            failed = replace(failure(task, due_at), now=self.now)
+            return replace(failed, parked_until=due_at + SECOND) if end == "parked" else failed
 
-        pair = aged(self.attempts, age)
-        one = self.run(self.scenes.reference.complete(end(pair.reference)))
-        two = self.run(self.scenes.tested.complete(end(pair.tested)))
-        assert one == two
-
-    @precondition(lambda self: self.attempts)
-    @rule(age=an_age, due_in=a_delay)
-    def park(self, age: int, due_in: Micros) -> None:
-        due_at = self.now + due_in
-
-        def park(task: ActivityTask) -> ActivityCompletion:
-            return replace(failure(task, due_at), now=self.now, parked_until=due_at + SECOND)
-
-        pair = aged(self.attempts, age)
-        one = self.run(self.scenes.reference.complete(park(pair.reference)))
-        two = self.run(self.scenes.tested.complete(park(pair.tested)))
-        assert one == two
-
-    @precondition(lambda self: self.attempts)
-    @rule(age=an_age, details=st.none() | st.binary(max_size=3), due_in=st.none() | a_delay)
-    def beat(self, age: int, details: bytes | None, due_in: Micros | None) -> None:
-        retry_at = None if due_in is None else self.now + due_in
-
-        def beat(scene: Scene, task: ActivityTask) -> list[WriteOutcome]:
-            heartbeat = Heartbeat(task.run_key, task.activity_id, task.token, details, retry_at)
+        def act(scene: Scene, task: ActivityTask) -> list[WriteOutcome]:
+            if end != "heartbeat":
+                return self.run(scene.complete(complete(task)))
+            details = b"%d" % due_in
+            heartbeat = Heartbeat(task.run_key, task.activity_id, task.token, details, due_at)
             return list(self.run(scene.repository.record_heartbeats([heartbeat])))
 
-        pair, scenes = aged(self.attempts, age), self.scenes
-        assert beat(scenes.reference, pair.reference) == beat(scenes.tested, pair.tested)
+        one = act(self.scenes.reference, pair.reference)
+        assert one == act(self.scenes.tested, pair.tested)
 
     # Leases
 
