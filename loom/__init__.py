@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from loom.authoring.workflow import Workflow as Workflow
     from loom.authoring.workflow import step as step
     from loom.errors import ActivityCancelledError as ActivityCancelledError
+    from loom.errors import ActivityClosedError as ActivityClosedError
     from loom.errors import ActivityError as ActivityError
     from loom.errors import ActivityFailedError as ActivityFailedError
     from loom.errors import ActivityLostError as ActivityLostError
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
     from loom.errors import CodecError as CodecError
     from loom.errors import CompensationFailedError as CompensationFailedError
+    from loom.errors import CompleteLater as CompleteLater
     from loom.errors import ConfigurationError as ConfigurationError
     from loom.errors import DeadlockError as DeadlockError
     from loom.errors import DefinitionError as DefinitionError
@@ -92,12 +94,14 @@ _HOMES = {
     "loom.authoring.workflow": ("Workflow", "step"),
     "loom.errors": (
         "ActivityCancelledError",
+        "ActivityClosedError",
         "ActivityError",
         "ActivityFailedError",
         "ActivityLostError",
         "ActivityTimeoutError",
         "CodecError",
         "CompensationFailedError",
+        "CompleteLater",
         "ConfigurationError",
         "DeadlockError",
         "DefinitionError",

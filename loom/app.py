@@ -28,6 +28,7 @@ from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
+from loom.runner.outside import OutsideActivities
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.settings import Settings
 from loom.starts import Starts
@@ -346,6 +347,38 @@ class Loom:
         run = await client.import_history(history, workflow_id, stays_open=open)
         return WorkflowHandle(client, run.workflow_id, run.run_id)
 
+    # --- activities that are completed from outside ---
+
+    async def complete_activity(
+        self, token: str, result: Any = None, *, activity: Callable[..., Any] | None = None
+    ) -> None:
+        """Complete the attempt that raised ``CompleteLater``, from any process, at any time.
+
+        Args:
+            token: its ``activity_info().task_token``.
+            activity: the activity, so that the result is checked against the type it declares.
+
+        Raises:
+            ActivityClosedError: the attempt is over; nothing was written.
+            PayloadError: the result cannot be stored, or does not fit, or the token is none.
+            StoreUnavailableError: the outcome is unknown. Repeating it is safe, and says
+                ``ActivityClosedError`` if it had been written.
+        """
+        await self._open_parts().outside.complete(token, result, activity)
+
+    async def fail_activity(self, token: str, error: BaseException | str) -> None:
+        """Fail the attempt that raised ``CompleteLater``, and the activity with it.
+
+        Retry policies judge what happens in a worker. From outside it is tried again when the error
+        is an ``ActivityError`` with ``retry_after``. Raises as ``complete_activity``.
+        """
+        await self._open_parts().outside.fail(token, error)
+
+    async def heartbeat_activity(self, token: str, details: Any = None) -> None:
+        """Say that the attempt which raised ``CompleteLater`` is alive, and how far it is: what
+        ``loom.heartbeat`` does inside of it. Raises as ``complete_activity``."""
+        await self._open_parts().outside.heartbeat(token, details)
+
     # --- opening ---
 
     async def _open(self) -> _Opened:
@@ -367,7 +400,8 @@ class Loom:
             client=client,
             workers=self._workers,
         )
-        return _Opened(store, clock, client, starts)
+        outside = OutsideActivities(store.repository, store.notifier, self._converter, clock)
+        return _Opened(store, clock, client, starts, outside)
 
     async def _open_store(self) -> Store:
         return await open_store(self.dsn)
@@ -389,11 +423,19 @@ class Loom:
 class _Opened:
     """What exists while the application is open."""
 
-    def __init__(self, store: Store, clock: Clock, client: Client, starts: Starts) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        client: Client,
+        starts: Starts,
+        outside: OutsideActivities,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.client = client
         self.starts = starts
+        self.outside = outside
 
 
 def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOptions:

@@ -23,6 +23,7 @@ LoomError
 │   ├── WorkflowCancelledError    it was cancelled and let itself be
 │   └── WorkflowTerminatedError   it was terminated from outside
 ├── ActivityCancelledError        nobody wants an activity's outcome (raised inside a plain one)
+├── ActivityClosedError           the attempt that a token names is over
 ├── ActivityError                 raised by an activity that knows what shall follow
 │   └── MockError                 a mocked activity has no outcome for this attempt
 ├── ActivityFailedError           an activity failed for good (raised inside the workflow)
@@ -34,6 +35,7 @@ LoomError
 │   └── NonDeterministicCallError it called what would not be the same on replay
 └── DeadlockError                 a test waits for a run that nothing will ever move on
 
+CompleteLater (BaseException)     raised by an activity that somebody else will complete
 StopReplay (BaseException)        unwinds a halted run's coroutines; never caught by user code
 """
 
@@ -167,6 +169,10 @@ class WorkflowTerminatedError(WorkflowExecutionError):
 class ActivityCancelledError(LoomError):
     """Nobody wants the outcome of this activity any more; raised by ``loom.heartbeat`` in plain
     functions, which cannot be cancelled from outside."""
+
+
+class ActivityClosedError(LoomError):
+    """The attempt of an activity that a task token names is over."""
 
 
 class ActivityError(LoomError):
@@ -330,6 +336,17 @@ class DeadlockError(LoomError):
     """A test waits for a run that nothing will ever move on; the message says what runs wait for.
 
     Raised by what waits inside a ``loom.testing.WorkflowEnvironment``, where it would hang.
+    """
+
+
+class CompleteLater(BaseException):
+    """Raised by an activity that has begun something which somebody else will complete.
+
+    The attempt then goes on without its worker, held to the same times, until ``Loom`` is told by
+    ``complete_activity`` or ``fail_activity``, with the token of ``activity_info().task_token``.
+
+    A ``BaseException``, so that the activity's own ``except Exception`` does not take it for a
+    failure.
     """
 
 

@@ -29,6 +29,8 @@ class PendingActivity:
     waiting_for_worker_since: datetime | None = None
     """Since when a worker that has the activity, on its queue, should have taken it and none has;
     ``None`` when it is not due, or somebody is working on it."""
+    is_parked: bool = False
+    """Whether its attempt goes on without a worker, until it is completed from outside."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 from loom.history.events import ActivityCompleted, ActivityFailed, ActivityScheduled, Event
 from loom.history.failures import failure_from
 from loom.identifiers import Micros
-from loom.runner.attempts import Attempt, AttemptOutcome, Retry, lost_failure
+from loom.runner.attempts import Attempt, AttemptOutcome, Parked, Retry, lost_failure
 from loom.runner.context import WorkerContext
 from loom.runner.execution import Execution
 from loom.runner.heartbeats import Heartbeats
@@ -134,7 +134,9 @@ class ActivityTasks:
             broken = ActivityFailed(task.activity_id, task.attempt, failure_from(error))
             self._spawn(attempt, self._report(attempt, broken))
             return
-        if task.attempt - 1 - task.failures > self._worker.options.max_lost_attempts:
+        if task.parked_until is not None:
+            self._spawn(attempt, self._end_parked(attempt, task.parked_until))
+        elif task.attempt - 1 - task.failures > self._worker.options.max_lost_attempts:
             self._spawn(attempt, self._report(attempt, lost_failure(attempt)))
         else:
             self._slots.take(attempt.name)
@@ -148,10 +150,15 @@ class ActivityTasks:
             outcome = await self._execution.run(attempt, definition)
             await self._report(attempt, in_time(attempt, outcome, self._clock))
 
+    async def _end_parked(self, attempt: Attempt, parked_until: Micros) -> None:
+        definition = self._worker.registry.activities[attempt.name]
+        outcome = self._execution.end_parked(attempt, definition, parked_until)
+        await self._report(attempt, in_time(attempt, outcome, self._clock))
+
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         if attempt.given_up:
             return
-        if isinstance(outcome, Retry) or not self.deliver(attempt, outcome):
+        if isinstance(outcome, Retry | Parked) or not self.deliver(attempt, outcome):
             await self.complete(attempt, outcome)
 
     def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:

@@ -14,6 +14,7 @@ from loom.history.events import ActivityCompleted, ActivityFailed, ActivitySched
 from loom.history.failures import Failure, FailureKind, failure_from
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros, RunId, RunKey, WorkflowId
+from loom.runner.task_tokens import TaskToken
 from loom.timeouts import TimeoutType
 
 
@@ -69,7 +70,14 @@ class Retry:
     """What would have become of it with no attempts left."""
 
 
-type AttemptOutcome = ActivityCompleted | ActivityFailed | Retry
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The attempt goes on without its worker, until somebody who has the token ends it."""
+
+    token: TaskToken
+
+
+type AttemptOutcome = ActivityCompleted | ActivityFailed | Retry | Parked
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any
 from loom.authoring.activity import ActivityDefinition
 from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo
 from loom.authoring.activity_options import ActivityOptions, with_recorded
-from loom.errors import LoomError
+from loom.errors import CompleteLater, LoomError
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros
 from loom.runner.attempt_access import WorkerAccess
-from loom.runner.attempts import Attempt, AttemptOutcome, Judge
+from loom.runner.attempts import Attempt, AttemptOutcome, Judge, Parked
 from loom.runner.clock import Clock
 from loom.runner.silence import Silence
 from loom.runner.task_tokens import TaskToken
@@ -45,8 +45,8 @@ class Execution:
             arguments = self.converter.decode(attempt.scheduled.payload, definition.arguments_type)
         except LoomError as error:
             return judge.failed_for_good(error)
-        started_at = self.clock.now()
-        self._introduce(attempt, definition, partial(task_token, attempt, options, started_at))
+        token = partial(task_token, attempt, options, self.clock.now())
+        self._introduce(attempt, definition, token)
         try:
             call = partial(self._call, definition, arguments)
             result = await self._in_time(attempt, options, call)
@@ -56,12 +56,26 @@ class Execution:
             if attempt.given_up or _being_cancelled():
                 raise
             return judge.raised(error)
+        except CompleteLater:
+            return Parked(token())
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             # `sys.exit()` and the like fail an activity, they do not end a worker.
             return judge.raised(error)
         return judge.returned(result, definition.result_type)
+
+    def end_parked(
+        self, attempt: Attempt, definition: ActivityDefinition, parked_until: Micros
+    ) -> AttemptOutcome:
+        """What follows from an attempt that nobody has ended in time."""
+        options = with_recorded(definition.options, attempt.scheduled)
+        which, limit = TimeoutType.HEARTBEAT, options.heartbeat_timeout
+        if self.clock.now() >= parked_until:
+            which, limit = TimeoutType.START_TO_CLOSE, options.start_to_close_timeout
+        # The code may hold it to no time by now.
+        judge = Judge(attempt, options, self.converter)
+        return judge.timed_out(which, limit or timedelta(0))
 
     async def _in_time(
         self, attempt: Attempt, options: ActivityOptions, call: Callable[[], Any]

@@ -11,7 +11,7 @@ from loom.history.codec import encode_attributes
 from loom.history.events import ActivityFailed
 from loom.history.failures import failure_from
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
-from loom.runner.attempts import Attempt, AttemptOutcome, Retry
+from loom.runner.attempts import Attempt, AttemptOutcome, Parked, Retry
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
@@ -60,6 +60,13 @@ class Outcomes:
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
         now = self._clock.now()
         key = attempt.run_key, attempt.activity_id, attempt.token, now
+        if isinstance(outcome, Parked):
+            return ActivityCompletion(
+                *key,
+                retry_at=outcome.token.retry_at(now),
+                parked_until=outcome.token.parked_until,
+                details=attempt.details,
+            )
         if not isinstance(outcome, Retry):
             return ActivityCompletion(*key, arrival=arrival_of(outcome))
         return ActivityCompletion(
