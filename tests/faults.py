@@ -12,8 +12,9 @@ from unittest.mock import patch
 
 import loom
 from loom.errors import StoreUnavailableError
-from loom.storage.repository import LeaseRepository, Repository
+from loom.storage.repository import LeaseRepository
 from loom.storage.store import Store, open_store
+from loom.testing.processes import InterceptedRepository
 
 type Call = Callable[[], Awaitable[Any]]
 
@@ -39,32 +40,11 @@ class Interceptor:
         return await call()
 
 
-def _delegated(name: str) -> Any:
-    async def method(self: Any, *args: Any, **options: Any) -> Any:
-        call = getattr(self._inner, name)
-        return await self._intercept(name, lambda: call(*args, **options), args)
-
-    return method
-
-
-class _Watched:
-    def __init__(self, inner: LeaseRepository, intercept: Interceptor) -> None:
-        self._inner = inner
-        self._intercept = intercept
-
-
-WatchedRepository: Any = type(
-    "WatchedRepository",
-    (_Watched, Repository),
-    {name: _delegated(name) for name in Repository.__abstractmethods__},
-)
-
-
 class WatchedStore(Store):
     def __init__(self, inner: Store, intercept: Interceptor) -> None:
         self._inner = inner
         self._intercept = intercept
-        self.repository = WatchedRepository(inner.repository, intercept)
+        self.repository = InterceptedRepository(inner.repository, intercept)
         self.notifier = inner.notifier
 
     @asynccontextmanager

@@ -120,6 +120,7 @@ class World:
             self._clocks.remove(dead.clock)
             for keeper, held in self._held():
                 await keeper.renew(held, expires_at)
+            self._renewed = None
             self.time.jump(expires_at)
             await self._start_worker()
             self._stir()
