@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from loom.authoring.compiled import compiled_workflow
+from loom.authoring.lint.at_start import check_order
 from loom.authoring.names import check_id
 from loom.authoring.registry import Registry
 from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
@@ -111,12 +112,15 @@ class Loom:
                 by default ``LOOM_CONCURRENCY`` and ``LOOM_THREADS``.
 
         Raises:
-            DefinitionError: something given is no workflow or activity, or two share a name.
+            DefinitionError: something given is no workflow or activity, two share a name, or a
+                workflow's code goes through a set, so that it would not replay.
         """
         opened = self._open_parts()
+        registry = Registry(workflows, activities)
+        check_order((each.cls for each in registry.workflows.values()), self.settings.guards)
         return Worker(
             store=opened.store,
-            registry=Registry(workflows, activities),
+            registry=registry,
             converter=self._converter,
             closings=self._closings,
             clock=opened.clock,
@@ -456,4 +460,5 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         max_cached_runs=settings.max_cached_runs,
         max_lost_attempts=settings.max_lost_attempts,
         guards=settings.guards,
+        slow_turn=micros(settings.slow_turn_seconds),
     )

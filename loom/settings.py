@@ -64,6 +64,13 @@ class Settings(BaseSettings):
         description="What is done about workflow code that would not replay: `error` blocks the "
         "run, `warn` only logs it.",
     )
+    slow_turn_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="How long workflow code may keep the event loop before it is reported with its "
+        "stack; 0 turns that off.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from loom.runner.context import WorkerContext
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
 from loom.runner.ownership import Ownership
+from loom.runner.slow_turns import SlowTurnWatch
 from loom.runner.starts import LocalStarter
 from loom.runner.task_loop import TaskLoop
 from loom.runner.turns import Turns
@@ -80,7 +81,9 @@ class Worker:
             closings=closings,
             clock=clock,
             options=options,
+            slow_turns=SlowTurnWatch(options.slow_turn),
         )
+        self._slow_turns = context.slow_turns
         self._owned = Ownership(context)
         self._activities = ActivityTasks(context)
         turns = Turns(context, self._activities)
@@ -136,6 +139,7 @@ class Worker:
                 "This worker has worked already; make another with app.worker."
             )
         self._leases.start()
+        self._slow_turns.start()
         notifier = self._store.notifier
         for topic, loop in (
             (workflow_topic(self.queue), self._workflow_loop),
@@ -179,6 +183,7 @@ class Worker:
             _log.warning("the database does not answer: what was held here runs out by itself")
             self.abandon()
         finally:
+            self._slow_turns.stop()
             await self._leases.stop()
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
@@ -187,6 +192,7 @@ class Worker:
         """Work no more and leave everything as it is, as a process that dies: what is held runs out
         by itself."""
         self._stop_asked.set()
+        self._slow_turns.stop()
         self._workflow_loop.stop()
         self._activity_loop.stop()
         self.starter.abandon()

@@ -208,6 +208,12 @@ class WorkflowInstance(Runtime):
         return self._activities.awaited
 
     @property
+    def replay_position(self) -> tuple[Micros, int] | None:
+        """How far a replay has come, for whoever watches it from another thread; ``None`` when
+        there is none."""
+        return (self._loop.now, self._recorder.length) if self.is_replaying else None
+
+    @property
     def is_open(self) -> bool:
         return self.status.is_open
 

@@ -11,6 +11,7 @@ from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.leases import HeldLeases
 from loom.runner.options import RunnerOptions
+from loom.runner.slow_turns import SlowTurnWatch
 from loom.storage.notifier import Notifier
 from loom.storage.repository import Repository
 
@@ -28,4 +29,5 @@ class WorkerContext:
     closings: Closings
     clock: Clock
     options: RunnerOptions
+    slow_turns: SlowTurnWatch
     held: HeldLeases = field(default_factory=HeldLeases)

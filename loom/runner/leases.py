@@ -18,6 +18,7 @@ from typing import Final
 from loom.errors import LoomError
 from loom.identifiers import MICROS_PER_SECOND, RunKey, WorkerId
 from loom.runner.clock import Clock
+from loom.runner.debugging import is_debugged
 from loom.runner.options import RunnerOptions
 from loom.storage.records import Leases, RunLease, TaskLease
 from loom.storage.repository import LeaseRepository
@@ -101,6 +102,7 @@ class LeaseKeeper:
     def start(self) -> None:
         """Begin renewing; call on the worker's event loop."""
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._pulse()
         self._thread = threading.Thread(target=self._run, name="loom-leases", daemon=True)
         self._thread.start()
@@ -171,7 +173,7 @@ class LeaseKeeper:
         if not held:
             return
         silent = (time.monotonic() - self._last_pulse) * MICROS_PER_SECOND
-        if silent > self._options.stall:
+        if silent > self._options.stall and not is_debugged(self._loop_thread):
             _log.error(
                 "the event loop has been stuck for %.0f s: its leases are not renewed, and others "
                 "will take over",

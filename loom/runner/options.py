@@ -32,3 +32,5 @@ class RunnerOptions:
     """How many workers may die over one activity before it counts as failed."""
     guards: GuardMode = "error"
     """What is done about workflow code that would not replay."""
+    slow_turn: Micros = 2 * MICROS_PER_SECOND
+    """How long a turn may take before it is reported; zero turns that off."""

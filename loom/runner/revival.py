@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
@@ -13,6 +14,7 @@ from loom.history.events import Stamped
 from loom.history.payloads import PayloadConverter
 from loom.history.records import EventRecord
 from loom.identifiers import RunId, WorkflowId
+from loom.runner.slow_turns import SlowTurnWatch
 from loom.runner.transitions import stamped_event
 from loom.storage.records import RunRecord
 from loom.storage.repository import HistoryRepository
@@ -49,6 +51,7 @@ async def revive(
     converter: PayloadConverter,
     *,
     guards: GuardMode = "error",
+    slow_turns: SlowTurnWatch | None = None,
 ) -> WorkflowInstance:
     """Replay a run's history, which is empty before its first turn.
 
@@ -64,7 +67,8 @@ async def revive(
         converter=converter,
         guards=guards,
     )
-    instance.replay_until_block(history)
+    with slow_turns.turn(instance) if slow_turns else nullcontext():
+        instance.replay_until_block(history)
     return instance
 
 

@@ -73,7 +73,12 @@ class Turns:
 
         Raises whatever halted the instance.
         """
-        decision = instance.activate(arrivals)
+        watch = self._worker.slow_turns
+        watch.begin(instance)
+        try:
+            decision = instance.activate(arrivals)
+        finally:
+            watch.end()
         now = self._clock.now()
         reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
         decision = self._without_begun(decision, instance, reserved)

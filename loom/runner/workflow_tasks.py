@@ -231,7 +231,12 @@ class WorkflowTasks:
             raise LoomError(f"This worker has no {run.name!r} in version {run.version!r}.")
         worker = self._worker
         return await revive(
-            workflow, run, self._repository, worker.converter, guards=worker.options.guards
+            workflow,
+            run,
+            self._repository,
+            worker.converter,
+            guards=worker.options.guards,
+            slow_turns=worker.slow_turns,
         )
 
     async def _take_turn(self, owned: OwnedRun, instance: WorkflowInstance) -> bool:

@@ -91,3 +91,68 @@ async def test_an_activity_may_do_what_its_workflow_may_not(app: loom.Loom) -> N
 
     async with app.worker(workflows=[Timing], activities=[later, in_a_thread]):
         assert await (await app.start(Timing)).result(10) is True
+
+
+@loom.workflow
+class Shuffling(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> list[str]:
+        names = {"ant", "bee", "cat"}
+        return [await ctx.activity(stamp, len(name)) for name in names]
+
+
+@loom.workflow
+class Excused(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> int:
+        total = 0
+        for name in {"ant", "bee"}:  # loom: ignore[set-iteration]
+            total += len(name)
+        return total
+
+
+async def test_a_worker_refuses_code_that_goes_through_a_set(app: loom.Loom) -> None:
+    with pytest.raises(loom.DefinitionError) as caught:
+        app.worker(workflows=[Excused, Shuffling], activities=[stamp])
+    line = Shuffling.__dict__["run"].__code__.co_firstlineno + 2
+    (place,) = [text for text in str(caught.value).splitlines() if __file__ in text]
+    assert f"{__file__}:{line}:" in place
+    assert "Iterating over names goes through a set" in place
+    assert "sorted(...)" in place
+    async with app.worker(workflows=[Excused]):
+        assert await (await app.start(Excused)).result(10) == 6
+
+
+async def test_guards_that_warn_let_a_worker_go_through_sets(
+    memory_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for guards, lines in (("warn", 1), ("off", 0)):
+        caplog.clear()
+        async with loom.Loom(memory_dsn, settings=loom.Settings.load(guards=guards)) as app:
+            app.worker(workflows=[Shuffling], activities=[stamp])
+        assert len(caplog.records) == lines
+        assert all("Iterating over names" in record.message for record in caplog.records)
+
+
+async def test_a_workflow_that_keeps_its_workers_loop_is_reported_and_goes_on(
+    memory_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def reported() -> bool:
+        return "kept its worker's event loop" in caplog.text
+
+    @loom.workflow
+    class Blocking(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> str:
+            with loom.unguarded():
+                deadline = time.monotonic() + 20
+                while not reported() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            return "done"
+
+    settings = loom.Settings.load(slow_turn_seconds=0.05)
+    async with (
+        loom.Loom(memory_dsn, settings=settings) as app,
+        app.worker(workflows=[Blocking]),
+    ):
+        assert await (await app.start(Blocking, id="blocks")).result(30) == "done"
+    (record,) = [r for r in caplog.records if "kept its worker's" in r.message]
+    assert record.message.startswith("workflow blocks (run ")
+    assert "time.sleep(0.01)" in record.message

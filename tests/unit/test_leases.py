@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -117,6 +118,18 @@ async def test_an_event_loop_that_is_stuck_loses_them(
         while caplog.text.count("stuck") < 3 and time.monotonic() < deadline:
             time.sleep(0.001)
         assert len(store.seen) == seen
+
+
+async def test_an_event_loop_that_somebody_steps_through_keeps_them(
+    store: Renewals, held: HeldLeases
+) -> None:
+    async with keeping(store, held, RunnerOptions(lease=30_000, stall=1)):
+        sys._getframe().f_trace = lambda *arguments: None  # what a debugger leaves behind
+        deadline = time.monotonic() + 10
+        while len(store.seen) < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        sys._getframe().f_trace = None
+        assert len(store.seen) >= 3
 
 
 async def test_lost_leases_are_told_on_the_event_loop(store: Renewals, held: HeldLeases) -> None:
