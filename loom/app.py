@@ -109,7 +109,8 @@ class Loom:
         Args:
             queue: whose runs and activities it takes.
             concurrency: how many activities of each kind, ``async`` and plain, it runs at a time;
-                by default ``LOOM_CONCURRENCY`` and ``LOOM_THREADS``.
+                by default ``LOOM_CONCURRENCY`` and ``LOOM_THREADS``. Of those in processes never
+                more than ``LOOM_PROCESSES``.
 
         Raises:
             DefinitionError: something given is no workflow or activity, two share a name, or a
@@ -456,6 +457,8 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         shutdown_grace=micros(settings.shutdown_grace_seconds),
         concurrency=concurrency or settings.concurrency,
         threads=concurrency or settings.threads,
+        # A process takes memory of its own: those are not multiplied by what is meant for others.
+        processes=min(concurrency or settings.processes, settings.processes),
         max_owned_runs=settings.max_owned_runs,
         max_cached_runs=settings.max_cached_runs,
         max_lost_attempts=settings.max_lost_attempts,

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     threads: int = Field(
         50, ge=1, le=1_000, description="How many plain-function activities it runs at a time."
     )
+    processes: int = Field(
+        4, ge=1, le=1_000, description='How many activities with `executor="process"` it runs.'
+    )
     lease_seconds: float = Field(
         10.0,
         ge=0.5,

@@ -7,13 +7,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Final, NotRequired, TypedDict, cast, overload
+from typing import Any, Final, Literal, NotRequired, TypedDict, cast, overload
 
 from loom.authoring.activity_options import ActivityOptions, Duration, positive, recorded_with
 from loom.authoring.names import check_name, type_hints
 from loom.errors import DefinitionError, PayloadError
 from loom.history.events import ActivityScheduled
 from loom.retry import RetryPolicy
+
+type Executor = Literal["thread", "process"]
+"""Where an activity that is a plain function runs."""
 
 ACTIVITY_ATTRIBUTE: Final = "__loom_activity__"
 
@@ -27,6 +30,7 @@ class ActivityDefinition:
         *,
         name: str,
         options: ActivityOptions,
+        in_process: bool = False,
     ) -> None:
         self.function = function
         self.name = name
@@ -34,11 +38,21 @@ class ActivityDefinition:
         self.call_options: ActivityOptions | None = None
         """What ``with_options`` was given for some calls; ``None`` for the activity itself."""
         self.is_async = inspect.iscoroutinefunction(function)
+        self.in_process = in_process
         self._types = self
+
+    @property
+    def kind(self) -> Literal["async", "thread", "process"]:
+        """Where it runs."""
+        if self.is_async:
+            return "async"
+        return "process" if self.in_process else "thread"
 
     def for_calls(self, options: ActivityOptions) -> ActivityDefinition:
         """The same activity, called with these options."""
-        special = ActivityDefinition(self.function, name=self.name, options=self.options)
+        special = ActivityDefinition(
+            self.function, name=self.name, options=self.options, in_process=self.in_process
+        )
         special.call_options = options.over(self.call_options or _NO_OPTIONS)
         # Worked out once, however many calls there are.
         special._types = self._types
@@ -119,6 +133,7 @@ def activity[F: Callable[..., Any]](function: F, /) -> F: ...
 def activity[F: Callable[..., Any]](
     *,
     name: str | None = None,
+    executor: Executor | None = None,
     queue: str | None = None,
     retry: RetryPolicy | None = None,
     retry_count: int | None = None,
@@ -135,6 +150,7 @@ def activity(
     /,
     *,
     name: str | None = None,
+    executor: Executor | None = None,
     queue: str | None = None,
     retry: RetryPolicy | None = None,
     retry_count: int | None = None,
@@ -147,11 +163,15 @@ def activity(
     """Make a function an activity: run outside the workflow, retried, its result recorded.
 
     The function stays what it was and can be called and tested as before. It may be ``async``, or
-    plain, in which case it runs in a thread. All times are a ``timedelta`` or seconds, and without
-    limit by default.
+    plain, in which case it runs in a thread, or in a process of its own. All times are a
+    ``timedelta`` or seconds, and without limit by default.
 
     Args:
         name: under which it is recorded; by default the function's own name.
+        executor: where a plain function runs: in a ``"thread"``, which is the default, or in a
+            ``"process"``, which uses a core of its own and is killed when the activity is
+            cancelled or runs out of time. A process imports the function by its module and name,
+            and arguments and results are pickled on their way.
         queue: whose workers run it; by default the queue of the run that asks.
         retry: when a failed attempt is tried again; by default never.
         retry_count: short for a policy with so many attempts after the first.
@@ -183,8 +203,10 @@ def activity(
                 f"@activity was put on {function!r}, which is not a function. Options are given by "
                 'name, as in @activity(name="...").'
             )
+        _check_executor(function, executor)
         definition = ActivityDefinition(
             function,
+            in_process=executor == "process",
             name=check_name("activity", function.__name__ if name is None else name),
             options=options,
         )
@@ -207,6 +229,21 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     if isinstance(definition, ActivityDefinition):
         return definition
     raise DefinitionError(f"{function!r} is not an activity: decorate it with @loom.activity.")
+
+
+def _check_executor(function: Callable[..., Any], executor: object) -> None:
+    if executor not in (None, "thread", "process"):
+        raise DefinitionError(f"executor must be 'thread' or 'process', not {executor!r}.")
+    if executor is not None and inspect.iscoroutinefunction(function):
+        raise DefinitionError(
+            f"{function.__qualname__} is async, so that it runs on the worker's event loop. "
+            f"executor={executor!r} is for plain functions."
+        )
+    if executor == "process" and "<" in function.__qualname__:
+        raise DefinitionError(
+            f"{function.__qualname__} cannot run in a process, which imports it by its name: "
+            "define it at the top level of its module."
+        )
 
 
 def with_options[**P, R](

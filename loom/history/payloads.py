@@ -63,6 +63,10 @@ class PayloadConverter:
                 from_json(data)
         except Exception as error:
             raise PayloadError(_explain("cannot be stored", declared, error)) from error
+        return self.wrap(data)
+
+    def wrap(self, data: bytes) -> bytes:
+        """A JSON pair with every codec applied; ``unwrap`` undoes it. Raises ``CodecError``."""
         for codec in self._codecs:
             try:
                 data = _wrap(codec, data)

@@ -20,6 +20,7 @@ from loom.runner.context import WorkerContext
 from loom.runner.execution import Execution
 from loom.runner.heartbeats import Heartbeats
 from loom.runner.outcomes import Outcomes, in_time
+from loom.runner.processes import ActivityProcesses
 from loom.runner.slots import Slots
 from loom.runner.task_loop import Claimed
 from loom.runner.threads import ActivityThreads
@@ -54,10 +55,12 @@ class ActivityTasks:
         self._slots = Slots(worker.registry, worker.options, lambda: self.on_room())
         self._running: set[Attempt] = set()
         self._threads = ActivityThreads()
+        self._processes = ActivityProcesses()
         self._execution = Execution(
             converter=worker.converter,
             clock=worker.clock,
             threads=self._threads,
+            processes=self._processes,
             on_heartbeat=self._heartbeats.said,
         )
         self._closed = False
@@ -239,6 +242,7 @@ class ActivityTasks:
         await self._wait_until_idle(grace)
         await self._heartbeats.save(stopped)
         self._threads.shutdown()
+        self._processes.close()
         return [TaskLease(a.run_key, a.activity_id, a.token) for a in stopped]
 
     async def finish(self, grace: float) -> None:
@@ -249,6 +253,7 @@ class ActivityTasks:
     def abandon(self) -> None:
         """Leave everything as it is; what was held runs out by itself."""
         self._closed = True
+        self._processes.close()
         self._give_all_up()
 
     def _give_all_up(self) -> list[Attempt]:

@@ -68,6 +68,11 @@ class WorkerAccess(AttemptAccess):
     def heartbeat_details(self, declared: Any) -> Any:
         return None if self._before is None else self._converter.decode(self._before, declared)
 
+    @property
+    def details_before(self) -> bytes | None:
+        """What an earlier attempt last said."""
+        return self._before
+
     def _tell(self) -> None:
         if threading.get_ident() == self._thread:
             self._on_details(self._attempt)

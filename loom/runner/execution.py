@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ from loom.identifiers import Micros
 from loom.runner.attempt_access import WorkerAccess
 from loom.runner.attempts import Attempt, AttemptOutcome, Judge, Parked
 from loom.runner.clock import Clock
+from loom.runner.process_main import Request
+from loom.runner.processes import ActivityProcesses, ProcessCall
 from loom.runner.silence import Silence
 from loom.runner.task_tokens import TaskToken
 from loom.timeouts import TimeoutType
@@ -32,6 +34,7 @@ class Execution:
     converter: PayloadConverter
     clock: Clock
     threads: Executor
+    processes: ActivityProcesses
     on_heartbeat: Callable[[Attempt], None]
 
     async def run(self, attempt: Attempt, definition: ActivityDefinition) -> AttemptOutcome:
@@ -46,9 +49,9 @@ class Execution:
         except LoomError as error:
             return judge.failed_for_good(error)
         token = partial(task_token, attempt, options, self.clock.now())
-        self._introduce(attempt, definition, token)
+        access = self._introduce(attempt, definition, token)
         try:
-            call = partial(self._call, definition, arguments)
+            call = partial(self._call, definition, arguments, access)
             result = await self._in_time(attempt, options, call)
         except _TimedOut as error:
             return judge.timed_out(error.which, error.limit)
@@ -101,7 +104,7 @@ class Execution:
 
     def _introduce(
         self, attempt: Attempt, definition: ActivityDefinition, token: Callable[[], TaskToken]
-    ) -> None:
+    ) -> WorkerAccess:
         """Let the code know where it is."""
         access = WorkerAccess(
             attempt,
@@ -121,13 +124,43 @@ class Execution:
             access,
         )
         CURRENT_ACTIVITY.set(info)
+        return access
 
-    async def _call(self, definition: ActivityDefinition, arguments: dict[str, Any]) -> Any:
+    async def _call(
+        self, definition: ActivityDefinition, arguments: dict[str, Any], access: WorkerAccess
+    ) -> Any:
         if definition.is_async:
             return await definition.call(arguments)
+        if definition.in_process:
+            return await self._call_in_process(definition, arguments, access)
         context = contextvars.copy_context()
         call = partial(context.run, _call_plain, definition, arguments)
         return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+    async def _call_in_process(
+        self, definition: ActivityDefinition, arguments: dict[str, Any], access: WorkerAccess
+    ) -> Any:
+        details = access.details_before
+        request = Request(
+            function=definition.function,
+            arguments=arguments,
+            info=replace(CURRENT_ACTIVITY.get(), _access=None),
+            task_token=access.task_token,
+            details=None if details is None else self.converter.unwrap(details),
+        )
+        beat = partial(_beat_through, access, self.converter)
+        call = ProcessCall(self.processes, request, beat)
+        running = asyncio.get_running_loop().run_in_executor(self.threads, call.run)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            call.kill()
+            raise
+
+
+def _beat_through(access: WorkerAccess, converter: PayloadConverter, details: bytes | None) -> None:
+    """A heartbeat that was encoded where no codecs are."""
+    access.beat(None if details is None else converter.wrap(details))
 
 
 class _TimedOut(Exception):

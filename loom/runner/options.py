@@ -24,6 +24,8 @@ class RunnerOptions:
     """How many ``async`` activities run at a time."""
     threads: int = 50
     """How many plain-function activities run at a time, each in a thread."""
+    processes: int = 4
+    """How many activities run at a time that have each a process to themselves."""
     max_owned_runs: int = 1_000
     """How many runs are worked on at a time."""
     max_cached_runs: int = 1_000

@@ -1,4 +1,4 @@
-"""How many more activities a worker can run, on its event loop and in threads."""
+"""How many more activities a worker can run, on its event loop, in threads and in processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from loom.runner.options import RunnerOptions
 
 
 class Slots:
-    """A place for each activity that runs; those in threads are counted apart."""
+    """A place for each activity that runs; those in threads and in processes are counted apart."""
 
     def __init__(
         self, registry: Registry, options: RunnerOptions, on_room: Callable[[], None]
     ) -> None:
         self._activities = registry.activities
-        self._free = {True: options.concurrency, False: options.threads}
+        self._free = {
+            "async": options.concurrency,
+            "thread": options.threads,
+            "process": options.processes,
+        }
         self._starved = False
         self._on_room = on_room
 
@@ -38,24 +42,24 @@ class Slots:
         activity = self._activities.get(name)
         if activity is None or not self._has_room(activity):
             return False
-        self._free[activity.is_async] -= 1
+        self._free[activity.kind] -= 1
         return True
 
     def take(self, name: str) -> None:
         """Take a place for work that has been given to us already, even beyond the limit."""
-        self._free[self._is_async(name)] -= 1
+        self._free[self._kind(name)] -= 1
 
     def free(self, name: str) -> None:
         """Give a place back."""
-        kind = self._is_async(name)
+        kind = self._kind(name)
         self._free[kind] += 1
         if self._starved and self._free[kind] > 0:
             self._starved = False
             self._on_room()
 
     def _has_room(self, activity: ActivityDefinition) -> bool:
-        return self._free[activity.is_async] > 0
+        return self._free[activity.kind] > 0
 
-    def _is_async(self, name: str) -> bool:
+    def _kind(self, name: str) -> str:
         activity = self._activities.get(name)
-        return activity is None or activity.is_async
+        return "async" if activity is None else activity.kind

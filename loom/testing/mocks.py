@@ -80,6 +80,8 @@ class Activities:
         function = definition.function if instead is None else instead
         recorded = copy.copy(definition)
         recorded.is_async = inspect.iscoroutinefunction(function)
+        # A process would import the activity itself, and tell nobody of the call.
+        recorded.in_process = False
         recorded.function = _recorded(function, definition, calls)
         setattr(recorded.function, ACTIVITY_ATTRIBUTE, recorded)
         self.functions.append(recorded.function)

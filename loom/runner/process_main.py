@@ -1,0 +1,135 @@
+"""What runs in a process of activities: one call after the other, until there are no more.
+
+Each call comes as a pickled request through a pipe; what it says, and how it ends, goes back the
+same way. When the worker's process dies, this one ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from loom.authoring.activity import activity_definition
+from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo, AttemptAccess
+from loom.history.payloads import PayloadConverter
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. The function travels as the place where it can be imported."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    info: ActivityInfo
+    task_token: str
+    details: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    details: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """``error`` is what could be sent of it: itself, or text."""
+
+    error: BaseException
+    traceback: str
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the pipe is closed."""
+    # Whoever presses Ctrl-C means the worker, which ends its activities as it sees fit.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            data = connection.recv_bytes()
+        except EOFError:
+            return
+        connection.send_bytes(_answer(data, connection))
+
+
+def _answer(data: bytes, connection: Connection) -> bytes:
+    try:
+        request: Request = pickle.loads(data)
+        access = _PipeAccess(connection, request)
+        info = request.info
+        told = ActivityInfo(
+            info.activity,
+            info.workflow_id,
+            info.run_id,
+            info.activity_id,
+            info.attempt,
+            info.failures,
+            access,
+        )
+        CURRENT_ACTIVITY.set(told)
+        result = activity_definition(request.function).call(request.arguments)
+        return pickle.dumps(Returned(result))
+    except StopIteration as error:
+        # A future cannot carry it.
+        return _raised(RuntimeError(f"The activity raised StopIteration: {error}"))
+    except BaseException as error:
+        return _raised(error)
+
+
+def _raised(error: BaseException) -> bytes:
+    text = "".join(traceback.format_exception(error))
+    error.__traceback__ = None
+    try:
+        data = pickle.dumps(Raised(error, text))
+        pickle.loads(data)
+    except Exception:
+        # Not every exception survives being sent.
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        return pickle.dumps(Raised(told, text))
+    return data
+
+
+class _PipeAccess(AttemptAccess):
+    """What the code of one call reaches of the worker."""
+
+    cancelled = False
+    # One that is cancelled is killed.
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection = connection
+        self._token = request.task_token
+        self._details = request.details
+        self._converter = PayloadConverter()
+        self._lock = threading.Lock()
+
+    @property
+    def task_token(self) -> str:
+        return self._token
+
+    def heartbeat(self, details: Any) -> None:
+        data = None if details is None else self._converter.encode(details)
+        with self._lock:
+            self._connection.send_bytes(pickle.dumps(Beat(data)))
+
+    def heartbeat_details(self, declared: Any) -> Any:
+        details = self._details
+        return None if details is None else self._converter.decode(details, declared)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
