@@ -14,7 +14,7 @@ from loom.authoring.compiled import compiled_workflow
 from loom.authoring.lint.at_start import check_order
 from loom.authoring.names import check_id
 from loom.authoring.registry import Registry
-from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
+from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
 from loom.authoring.workflow import CURRENT_STARTER, Given, Runnable, Starter, Workflow
 from loom.client import Client
 from loom.errors import ConfigurationError
@@ -167,6 +167,8 @@ class Loom:
         queue: str = "default",
         version: str | None = None,
         on_conflict: ConflictPolicy = "use_existing",
+        reuse: ReusePolicy = "allow",
+        idempotency_key: str | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -179,7 +181,11 @@ class Loom:
             queue: which workers may take it.
             version: of a workflow given by name; by default "1".
             on_conflict: what to do when an open run of the same workflow has the id: return that
-                run, or raise.
+                run, raise, or terminate it first.
+            reuse: whether the id may be used again when its newest run has ended: always, only
+                when that run did not complete, or never.
+            idempotency_key: of starts of the same workflow and id with the same key, the first
+                starts a run and the others return it, even when it has ended.
             memo: any JSON value, to be read beside the run by those who look at it, and by its
                 code as ``ctx.memo``. It never changes.
             tags: small values by which the run is found; its code changes them by
@@ -189,11 +195,20 @@ class Loom:
             PayloadError: the input does not fit the workflow's input type, or something given
                 cannot be stored; nothing was written.
             WorkflowAlreadyStartedError: the id is taken by another workflow, or by the same one
-                and ``on_conflict`` is ``"fail"``.
+                and ``on_conflict`` is ``"fail"``; or it may not be used again.
+            ConfigurationError: options contradict each other.
             DefinitionError: the class is no workflow.
             StoreUnavailableError: the outcome is unknown; starting again with the same id is safe.
         """
-        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict, memo=memo, tags=tags)
+        options = StartOptions(
+            id=id,
+            queue=queue,
+            on_conflict=on_conflict,
+            reuse=reuse,
+            idempotency_key=idempotency_key,
+            memo=memo,
+            tags=tags,
+        )
         if isinstance(workflow, str):
             starts = self._open_parts().starts
             return await starts.start_by_name(workflow, version or "1", input, options)

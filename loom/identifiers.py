@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Final
 
@@ -34,3 +35,9 @@ MAX_ID_LENGTH: Final = 255
 def new_id() -> str:
     """A new globally unique identifier: 32 hexadecimal digits."""
     return os.urandom(16).hex()
+
+
+def derived_id(*parts: str) -> str:
+    """The same identifier for the same parts, and another one for any others."""
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

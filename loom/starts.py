@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.names import check_id
-from loom.authoring.starting import StartOptions
+from loom.authoring.starting import ReusePolicy, StartOptions
 from loom.client import Client
-from loom.errors import WorkflowAlreadyStartedError
+from loom.errors import (
+    WorkflowAlreadyStartedError,
+    WorkflowClosedError,
+    WorkflowNotFoundError,
+)
 from loom.handle import WorkflowHandle
 from loom.history.payloads import PayloadConverter
+from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
-from loom.identifiers import new_id
+from loom.identifiers import RunId, WorkflowId, derived_id, new_id
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
 from loom.runner.starts import StartRequest, start_for_anybody
@@ -21,6 +27,14 @@ from loom.storage.notifier import workflow_topic
 from loom.storage.records import StartOutcome
 from loom.storage.store import Store
 from loom.worker import Worker
+
+_REPLACED: Final = "Another run was started in its place."
+
+_REFUSED_AFTER: Final[dict[ReusePolicy, frozenset[RunStatus]]] = {
+    "allow": frozenset(),
+    "allow_failed": frozenset({RunStatus.COMPLETED}),
+    "reject": frozenset(status for status in RunStatus if not status.is_open),
+}
 
 
 class Starts:
@@ -47,11 +61,7 @@ class Starts:
         workflow = compiled_workflow(cls)
         payload = self._converter.encode(input, workflow.input_type)
         request = self._request(workflow.name, workflow.version, payload, options)
-        worker = self._worker_for(request)
-        if worker is not None:
-            outcome = await worker.starter.start(workflow, request, self._writer)
-        else:
-            outcome = await self._start_remotely(request)
+        outcome = await self._start(request, options, workflow)
         return self._handle(outcome, request, options, workflow)
 
     async def start_by_name(
@@ -72,16 +82,38 @@ class Starts:
     def _request(
         self, name: str, version: str, payload: bytes, options: StartOptions
     ) -> StartRequest:
+        workflow_id, run_id = _ids(name, options)
         return StartRequest(
             name=name,
             version=version,
-            workflow_id=new_id() if options.id is None else options.id,
-            run_id=new_id(),
+            workflow_id=workflow_id,
+            run_id=run_id,
             queue=options.queue,
             payload=payload,
             tags=encode_tags(options.tags or {}),
             memo=None if options.memo is None else self._converter.encode(options.memo, Any),
+            refused_after=_REFUSED_AFTER[options.reuse],
+            is_keyed=options.idempotency_key is not None,
         )
+
+    async def _start(
+        self, request: StartRequest, options: StartOptions, workflow: CompiledWorkflow | None = None
+    ) -> StartOutcome:
+        outcome = await self._try_to_start(request, workflow)
+        while options.on_conflict == "terminate_existing" and _is_in_the_way(outcome, request):
+            run = outcome.run
+            with suppress(WorkflowClosedError, WorkflowNotFoundError):
+                await self._client.terminate(run.workflow_id, run.run_id, _REPLACED)
+            outcome = await self._try_to_start(request, workflow)
+        return outcome
+
+    async def _try_to_start(
+        self, request: StartRequest, workflow: CompiledWorkflow | None
+    ) -> StartOutcome:
+        worker = None if workflow is None else self._worker_for(request)
+        if workflow is not None and worker is not None:
+            return await worker.starter.start(workflow, request, self._writer)
+        return await self._start_remotely(request)
 
     def _worker_for(self, request: StartRequest) -> Worker | None:
         for worker in self._workers:
@@ -101,19 +133,41 @@ class Starts:
         options: StartOptions,
         code: CompiledWorkflow | None,
     ) -> WorkflowHandle[Any]:
-        _check_conflict(outcome, request, options)
+        _check_outcome(outcome, request, options)
         run, result_type = outcome.run, Any if code is None else code.result_type
         return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type, code=code)
 
 
-def _check_conflict(outcome: StartOutcome, request: StartRequest, options: StartOptions) -> None:
+def _is_in_the_way(outcome: StartOutcome, request: StartRequest) -> bool:
+    """Whether what stands there may be terminated for the sake of a start."""
     run = outcome.run
+    return not outcome.created and run.status.is_open and run.name == request.name
+
+
+def _ids(name: str, options: StartOptions) -> tuple[WorkflowId, RunId]:
+    """The ids of the run to be started; with a key, the same for every start that has it."""
+    if options.idempotency_key is None:
+        return (new_id() if options.id is None else options.id), new_id()
+    scope = ("workflow", name) if options.id is None else ("id", options.id)
+    run_id = derived_id(*scope, options.idempotency_key)
+    return (run_id if options.id is None else options.id), run_id
+
+
+def _check_outcome(outcome: StartOutcome, request: StartRequest, options: StartOptions) -> None:
+    """Raises ``WorkflowAlreadyStartedError`` when what stands there is not what was wanted."""
+    run = outcome.run
+    if run.name != request.name:
+        by = f"an open run of {run.name!r}" if run.status.is_open else f"a run of {run.name!r}"
+        raise WorkflowAlreadyStartedError(
+            f"The workflow id {run.workflow_id!r} is taken by {by}, which is not "
+            f"{request.name!r}. Choose another id."
+        )
     if outcome.created:
         return
-    if run.name != request.name:
+    if not run.status.is_open:
         raise WorkflowAlreadyStartedError(
-            f"The workflow id {run.workflow_id!r} is taken by an open run of {run.name!r}, "
-            f"which is not {request.name!r}. Choose another id."
+            f"Workflow {run.workflow_id!r} has run already (run {run.run_id}, {run.status}), and "
+            f"reuse={options.reuse!r} does not start it again."
         )
     if options.on_conflict == "fail":
         raise WorkflowAlreadyStartedError(

@@ -9,7 +9,7 @@ from typing import Any, Final, Never, Protocol, Unpack, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name
-from loom.authoring.starting import ConflictPolicy, StartKeywords, StartOptions
+from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
 from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
@@ -71,6 +71,8 @@ class Workflow[InputT, StateT]:
         id: str | None = None,
         queue: str = "default",
         on_conflict: ConflictPolicy = "use_existing",
+        reuse: ReusePolicy = "allow",
+        idempotency_key: str | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -85,7 +87,15 @@ class Workflow[InputT, StateT]:
                 f"{cls.__name__}.start() was called outside of `async with Loom(...)`. "
                 f"Open an app first, or use app.start({cls.__name__}, ...)."
             ) from None
-        options = StartOptions(id=id, queue=queue, on_conflict=on_conflict, memo=memo, tags=tags)
+        options = StartOptions(
+            id=id,
+            queue=queue,
+            on_conflict=on_conflict,
+            reuse=reuse,
+            idempotency_key=idempotency_key,
+            memo=memo,
+            tags=tags,
+        )
         return await starter(cls, input, options)
 
 

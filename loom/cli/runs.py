@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import IO, Any, Final
+from typing import IO, Any, Final, get_args
 
 import click
 
 import loom
+from loom.authoring.starting import ConflictPolicy, ReusePolicy
 from loom.cli.application import opened
 from loom.cli.obstacles import obstacle
 from loom.cli.options import dsn_option, parse_json, tag_option
@@ -23,6 +24,26 @@ _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
 @click.option("--id", "workflow_id", help="The workflow id; one is made if not given.")
 @click.option("--queue", default="default", show_default=True, help="Which workers shall run it.")
 @click.option("--version", default="1", show_default=True, help="The workflow's version.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(get_args(ConflictPolicy.__value__)),
+    default="use_existing",
+    show_default=True,
+    help="When an open run has the id: take it for the one that was asked for, fail, or "
+    "terminate it.",
+)
+@click.option(
+    "--reuse",
+    type=click.Choice(get_args(ReusePolicy.__value__)),
+    default="allow",
+    show_default=True,
+    help="Whether an id may be used again when its last run has ended.",
+)
+@click.option(
+    "--idempotency-key",
+    metavar="TEXT",
+    help="Started again with the same key, it is the same run, even when it has ended.",
+)
 @tag_option("A tag to find the run by; may be given again.")
 @click.option("--memo", type=parse_json, metavar="JSON", help="A note to keep beside the run.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
@@ -34,15 +55,15 @@ def start(
     workflow_id: str | None,
     queue: str,
     version: str,
+    on_conflict: ConflictPolicy,
+    reuse: ReusePolicy,
+    idempotency_key: str | None,
     tags: dict[str, loom.TagValue],
     memo: Any,
     wait: bool,
     dsn: str | None,
 ) -> None:
-    """Start the workflow NAME. Prints the workflow id, or the result with --wait.
-
-    An open run with the same id is left as it is, and taken for the one that was asked for.
-    """
+    """Start the workflow NAME. Prints the workflow id, or the result with --wait."""
     if input_file is not None:
         if value is not None:
             raise click.UsageError("Give --input or --input-file, not both.")
@@ -56,6 +77,9 @@ def start(
                 id=workflow_id,
                 queue=queue,
                 version=version,
+                on_conflict=on_conflict,
+                reuse=reuse,
+                idempotency_key=idempotency_key,
                 tags=tags,
                 memo=memo,
             )

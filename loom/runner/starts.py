@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -40,6 +40,9 @@ class StartRequest:
     payload: bytes
     tags: Mapping[str, str] = field(default_factory=dict)
     memo: bytes | None = None
+    refused_after: Collection[RunStatus] = ()
+    is_keyed: bool = False
+    """Whether others may start the run of that run id, too."""
 
     @property
     def event(self) -> WorkflowStarted:
@@ -63,6 +66,7 @@ class StartRequest:
             effects=replace(effects, tags={**self.tags, **effects.tags}) if self.tags else effects,
             owner=owner,
             memo=self.memo,
+            refused_after=self.refused_after,
         )
 
 
@@ -134,7 +138,7 @@ class LocalStarter:
             self._turns.dismiss(turn)
             instance.unwind()
             raise
-        if self._is_ours(outcome, turn):
+        if self._is_ours(outcome, turn, request):
             owned = OwnedRun(outcome.run, 1, 0, instance)
             self._turns.carry_out(turn, owned)
             if turn.keeps_run:
@@ -146,12 +150,15 @@ class LocalStarter:
             instance.unwind()
         return outcome
 
-    def _is_ours(self, outcome: StartOutcome, turn: Turn) -> bool:
+    def _is_ours(self, outcome: StartOutcome, turn: Turn, request: StartRequest) -> bool:
         """Whether the run stands where this start left it.
 
         It does not when another run had the id, or when an earlier try of this start was written
-        after all and somebody has worked on the run since.
+        after all and somebody has worked on the run since. Where others may have started the very
+        same run, one that was there is theirs.
         """
+        if outcome.repeated and request.is_keyed:
+            return False
         run = outcome.run
         if self._abandoned or not outcome.created or run.sequence != len(turn.effects.events):
             return False

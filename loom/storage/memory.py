@@ -222,10 +222,12 @@ class MemoryRepository(Repository):
     def _start(self, new: NewRun) -> StartOutcome:
         runs = self._runs.values()
         if same := next((run for run in runs if run.record.run_id == new.run_id), None):
-            return StartOutcome(same.shown, created=True)
+            return StartOutcome(same.shown, created=True, repeated=True)
         newest = self._find(new.workflow_id, None)
         if newest is not None and newest.is_open:
             self._send_all(new.on_conflict, new.effects.recorded_at)
+            return StartOutcome(newest.shown, created=False)
+        if newest is not None and newest.record.status in new.refused_after:
             return StartOutcome(newest.shown, created=False)
         run = born(new, self._last_key + 1)
         run.refuse_malformed(new.effects)

@@ -6,7 +6,7 @@ message types are opaque names, and every time is an argument in microseconds si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -244,6 +244,8 @@ class NewRun:
     owner: WorkerId | None = None
     memo: bytes | None = None
     """Kept beside the run as it is, for those who look at it."""
+    refused_after: Collection[RunStatus] = ()
+    """It is not started when the newest run of its workflow id has ended in one of these."""
     on_conflict: Sequence[Message] = ()
     """Sent instead, when an open run has the workflow id: to that run, or to whoever wants to know
     of it."""
@@ -262,11 +264,14 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class StartOutcome:
-    """``created`` is whether this very run was written (now, or by an earlier try of the same
-    start); otherwise ``run`` is the open run that already has the workflow id."""
+    """``created`` is whether this very run was written (now, or by an earlier start of the same
+    run id); otherwise ``run`` is what it was not started for: the open run that already has the
+    workflow id, or the newest one, after whose end it is refused."""
 
     run: RunRecord
     created: bool
+    repeated: bool = False
+    """Whether the run was there already: written by an earlier start, be it of the same batch."""
 
 
 # --- claims --------------------------------------------------------------------------------------

@@ -133,6 +133,9 @@ class RunRepository(HistoryRepository):
     async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
         """Create runs. Idempotent by ``run_id``; at most one open run has a ``workflow_id``.
 
+        Whether a run is refused after the end of another is decided in the same transaction, so
+        that of many starts at once no more are let through than of many one after the other.
+
         What a run starts in its own first turn is started with it, and only if it is created.
         """
 

@@ -15,6 +15,7 @@ from tests.conformance import (
     broken_attempts,
     broken_claims,
     broken_lists,
+    broken_refusals,
     broken_starts,
     broken_writes,
 )
@@ -59,6 +60,7 @@ class Comparison(StatefulConformance):
         broken_writes.ConsumedMessagesAreForgotten,
         broken_writes.GivingBackForgetsLateMessages,
         broken_lists.RemovedTagsStay,
+        broken_refusals.RepetitionsAreNotTold,
         broken_starts.TakenIdsAreReportedToNobody,
         broken_starts.InboxesStayBehind,
         broken_claims.MessagesGiveRunsToAnybody,

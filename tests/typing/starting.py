@@ -44,6 +44,7 @@ async def by_name(app: loom.Loom) -> None:
 async def with_options(app: loom.Loom) -> None:
     tags: dict[str, loom.TagValue] = {"customer": "ACME", "total": 12.5}
     run = await app.start(Run, {"order_id": "A-1"}, tags=tags, memo={"any": ["json"]})
+    await app.start(Run, {"order_id": "A-1"}, reuse="reject", idempotency_key="request-1")
     assert_type(run, loom.WorkflowHandle[Receipt])
     assert_type(await Run.start({"order_id": "A-1"}, tags={"n": 5}), loom.WorkflowHandle[Receipt])
     assert_type(await app.start("Run", tags={"n": 5}), loom.WorkflowHandle[Any])
@@ -54,6 +55,7 @@ async def with_options(app: loom.Loom) -> None:
 async def wrong_options(app: loom.Loom) -> None:
     await app.start(Run, {"order_id": "A-1"}, tags={"n": [5]})  # type: ignore
     await app.start(Run, {"order_id": "A-1"}, tag={"n": 5})  # type: ignore
+    await app.start(Run, {"order_id": "A-1"}, reuse="never")  # type: ignore
     await Run.start({"order_id": "A-1"}, tags="n")  # type: ignore
     await app.count(limit=5)  # type: ignore
     await app.list(tags={"n": None})  # type: ignore

@@ -125,7 +125,7 @@ class Changes:
         """Write the ends of runs ahead, so that their workflow ids can be used again."""
         keys = [self._closing.pop(workflow_id) for workflow_id in workflow_ids]
         self._turned -= set(keys)
-        yield from _many(s.runs.save_turn, [_turn(self.runs[key]) for key in keys])
+        yield from _many(s.runs.save_turn, [saved_turn(self.runs[key]) for key in keys])
 
     def _record(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
         """Gather what a turn leaves outside its run's own row."""
@@ -203,7 +203,7 @@ class Changes:
 
     def flush(self, s: Statements) -> Transaction[None]:
         """Write everything, rows of one table in the order of their keys."""
-        yield from _many(s.runs.save_turn, [_turn(self.runs[k]) for k in sorted(self._turned)])
+        yield from _many(s.runs.save_turn, [saved_turn(self.runs[k]) for k in sorted(self._turned)])
         reached = sorted(self._reached - self._turned)
         yield from _many(s.runs.save_inbox, [_inbox(self.runs[key]) for key in reached])
         yield from _many(s.history.insert_event, self._events)
@@ -300,7 +300,7 @@ def _new_task(
     }
 
 
-def _turn(run: RunState) -> dict[str, Any]:
+def saved_turn(run: RunState) -> dict[str, Any]:
     return {
         "key": run.run_key,
         "status": run.status.value,

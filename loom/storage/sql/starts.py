@@ -8,14 +8,14 @@ anything else is changed, the ends of runs that make room for new ones in their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
 from loom.identifiers import RunId, RunKey
 from loom.storage.records import Effects, Message, NewRun, StartOutcome
-from loom.storage.sql.changes import Changes
+from loom.storage.sql.changes import Changes, saved_turn
 from loom.storage.sql.locks import begin
 from loom.storage.sql.rows import RunState, born, inbox_record, run_record
 from loom.storage.sql.statements import Statements
@@ -40,7 +40,16 @@ def start_runs(s: Statements, runs: Sequence[NewRun]) -> Transaction[list[StartO
     for new in runs:
         _tell(changes, new, started)
     yield from changes.flush(s)
-    return [started.outcomes[new.run_id] for new in runs]
+    return list(_outcomes_of(runs, started))
+
+
+def _outcomes_of(runs: Sequence[NewRun], started: Started) -> Iterator[StartOutcome]:
+    seen: set[RunId] = set()
+    for new in runs:
+        outcome = started.outcomes[new.run_id]
+        repeats = outcome.created and new.run_id in seen
+        yield replace(outcome, repeated=True) if repeats else outcome
+        seen.add(new.run_id)
 
 
 def messages_of(effects: Effects) -> list[Message]:
@@ -67,7 +76,9 @@ def _tell(changes: Changes, new: NewRun, started: Started) -> None:
     if new.run_id in started.inserted:
         # What it has sent to itself is in its inbox already.
         reach_out(changes, new.effects, started)
-    elif not started.outcomes[new.run_id].created:
+        return
+    outcome = started.outcomes[new.run_id]
+    if not outcome.created and outcome.run.status.is_open:
         for message in new.on_conflict:
             changes.send(message, new.effects.recorded_at)
 
@@ -82,12 +93,14 @@ def start_all(s: Statements, changes: Changes, runs: Sequence[NewRun]) -> Transa
     """
     started = Started()
     missing = list(runs)
-    # A run that is born closed takes no place in the index of open ones; and what a run starts is
-    # inserted with it, so that it should be sure that it can be itself.
-    look = any(not new.effects.status.is_open or new.effects.starts for new in runs)
+    # What a run starts is inserted with it, so that it should be sure that it can be itself; and
+    # one that may be refused mostly is, when it is not the first.
+    look = any(new.effects.starts or new.refused_after for new in runs)
     for _ in range(len(runs) + _PATIENCE):
         if look:
             started.outcomes |= yield from _find_standing(s, missing)
+            left = [new for new in missing if new.run_id not in started.outcomes]
+            started.outcomes |= yield from _find_refusals(s, left)
             missing = [new for new in missing if new.run_id not in started.outcomes]
         if not missing:
             return started
@@ -122,10 +135,28 @@ def _find_standing(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[Ru
     outcomes = {}
     for run in runs:
         if run.run_id in same:
-            outcomes[run.run_id] = StartOutcome(same[run.run_id], created=True)
+            outcomes[run.run_id] = StartOutcome(same[run.run_id], created=True, repeated=True)
         elif run.workflow_id in open_ones and run.continues is None:
             outcomes[run.run_id] = StartOutcome(open_ones[run.workflow_id], created=False)
     return outcomes
+
+
+def _find_refusals(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[RunId, StartOutcome]]:
+    """Those that are refused after how the newest other run of their workflow id has ended."""
+    particular = [new for new in runs if new.refused_after]
+    if not particular:
+        return {}
+    parameters = {
+        "run_ids": s.array([new.run_id for new in particular]),
+        "workflow_ids": s.array([new.workflow_id for new in particular]),
+    }
+    rows = yield Query(s.runs.find_newest_but, parameters)
+    newest = {record.workflow_id: record for record in map(run_record, rows)}
+    return {
+        new.run_id: StartOutcome(other, created=False)
+        for new in particular
+        if (other := newest.get(new.workflow_id)) and other.status in new.refused_after
+    }
 
 
 def _insert(
@@ -140,6 +171,9 @@ def _insert(
     keys = yield from _insert_rows(s, changes, states)
     for first in firsts.values():
         _check_family(first, keys, started)
+    # Only now, with their ids taken, are those who were before them all to be seen.
+    if (yield from _find_refusals(s, [family[run_id] for run_id in keys])):
+        raise Overtaken
     inserted = [state for state in states if state.run_id in keys]
     heirs = _find_heirs(changes, (family[state.run_id] for state in inserted))
     for state in inserted:
@@ -185,9 +219,24 @@ def _insert_rows(
         if is_freed:
             freed = dict.fromkeys(state.workflow_id for state in batch)
             yield from changes.flush_closings(s, freed)
-        rows = yield Many(s.runs.insert, [_row(state) for state in batch], returning=True)
-        keys |= {row[0]: row[1] for row in rows}
+        yield from _insert_batch(s, batch, keys)
     return keys
+
+
+def _insert_batch(
+    s: Statements, batch: Sequence[RunState], keys: dict[RunId, RunKey]
+) -> Transaction[None]:
+    # A run that is over already is born open all the same, and so takes its workflow id for a
+    # moment, like any other; unless one that continues it takes the id at once.
+    continued = {state.continued_from for state in batch}
+    brief = {state.run_id for state in batch if not state.is_open} - continued
+    rows = [_row(state) | ({"closed_at": None} if state.run_id in brief else {}) for state in batch]
+    inserted = yield Many(s.runs.insert, rows, returning=True)
+    keys |= {row[0]: row[1] for row in inserted}
+    over = [state for state in batch if state.run_id in brief and state.run_id in keys]
+    if over:
+        turns = [saved_turn(state) | {"key": keys[state.run_id]} for state in over]
+        yield Many(s.runs.save_turn, turns)
 
 
 def _check_family(new: NewRun, keys: Mapping[RunId, RunKey], started: Started) -> None:

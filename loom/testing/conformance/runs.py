@@ -67,7 +67,9 @@ class RunsConformance(Conformance):
         assert [(m.position, m.message_id, m.arrival) for m in task.messages] == [
             (1, "start", start.arrival)
         ]
-        assert await scene.repository.start_runs([new]) == [StartOutcome(task.run, created=True)]
+        assert await scene.repository.start_runs([new]) == [
+            StartOutcome(task.run, created=True, repeated=True)
+        ]
 
     async def test_a_run_started_by_a_worker_is_born_leased_to_it(self, scene: Scene) -> None:
         effects = Effects(RUNNING, NOW, events=[event(1), event(2)], lease_expires_at=NOW + LEASE)
@@ -115,7 +117,7 @@ class RunsConformance(Conformance):
         new = scene.new_run()
         [first] = await scene.repository.start_runs([new])
         [again] = await scene.repository.start_runs([new])
-        assert again == first
+        assert again == replace(first, repeated=True)
         assert len(await scene.repository.read_history(first.run.run_key)) == 1
 
     async def test_a_start_tried_again_finds_its_own_run_though_it_moved_on(

@@ -8,7 +8,7 @@ so that all of them use one database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -130,9 +130,20 @@ class Comparison(RuleBasedStateMachine):
         self.start(workflow, None, RUNNING, 0)
         self.start(3 - workflow, OWNERS[0], RUNNING, SECOND)
 
-    @rule(workflow=a_workflow, owner=st.none() | an_owner, status=a_status, delay=a_delay)
+    @rule(
+        workflow=a_workflow,
+        owner=st.none() | an_owner,
+        status=a_status,
+        delay=a_delay,
+        refused_after=st.sampled_from([(), (), (COMPLETED,)]),
+    )
     def start(
-        self, workflow: int, owner: WorkerId | None, status: RunStatus, delay: Micros
+        self,
+        workflow: int,
+        owner: WorkerId | None,
+        status: RunStatus,
+        delay: Micros,
+        refused_after: Sequence[RunStatus] = (),
     ) -> None:
         effects = Effects(
             status if owner else RUNNING,
@@ -145,7 +156,8 @@ class Comparison(RuleBasedStateMachine):
         )
         name = workflow_id(self.scenes.reference, workflow)
         new = self.scenes.reference.new_run(name, effects, owner=owner)
-        self.started.append(replace(new, memo=b"memo" if delay else None))
+        memo = b"memo" if delay else None
+        self.started.append(replace(new, memo=memo, refused_after=refused_after))
         self.start_again(0)
 
     @rule(age=an_age)
@@ -155,7 +167,7 @@ class Comparison(RuleBasedStateMachine):
 
         async def start(scene: Scene) -> tuple[object, ...]:
             [outcome] = await scene.repository.start_runs([new])
-            return outcome.created, a_run(outcome.run)
+            return outcome.created, outcome.repeated, a_run(outcome.run)
 
         self.compare(start)
 

@@ -11,6 +11,7 @@ from loom.testing.conformance.heartbeats import HeartbeatsConformance
 from loom.testing.conformance.inbox import InboxConformance
 from loom.testing.conformance.leases import LeasesConformance
 from loom.testing.conformance.lists import ListsConformance
+from loom.testing.conformance.refusals import RefusalsConformance
 from loom.testing.conformance.rules import RulesConformance
 from loom.testing.conformance.runs import RunsConformance
 from loom.testing.conformance.starts import StartsConformance
@@ -22,6 +23,7 @@ from loom.testing.conformance.transitions import TransitionsConformance
 class RepositoryConformance(
     RulesConformance,
     RunsConformance,
+    RefusalsConformance,
     ListsConformance,
     InboxConformance,
     TransitionsConformance,
@@ -48,6 +50,7 @@ __all__ = [
     "InboxConformance",
     "LeasesConformance",
     "ListsConformance",
+    "RefusalsConformance",
     "RepositoryConformance",
     "RulesConformance",
     "RunsConformance",

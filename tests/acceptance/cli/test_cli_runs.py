@@ -65,6 +65,23 @@ def test_lists_only_what_is_asked_for(shell: Shell) -> None:
     assert shell.run("list", "--name", "Nothing").stdout.startswith("There are no such runs")
 
 
+def test_an_id_or_a_key_decides_whether_a_run_is_started(shell: Shell) -> None:
+    double = ["start", "Double", "--input", "1"]
+    shell.run(*double, "--id", "d")
+    shell.run(*double, "--id", "d")
+    assert (
+        "running already" in shell.run(*double, "--id", "d", "--on-conflict", "fail", code=1).stderr
+    )
+    shell.run(*double, "--id", "d", "--on-conflict", "terminate_existing")
+    assert [run["status"] for run in shell.json("list")] == ["RUNNING", "TERMINATED"]
+    shell.run("terminate", "d")
+    assert "has run already" in shell.run(*double, "--id", "d", "--reuse", "reject", code=1).stderr
+    shell.run(*double, "--id", "d", "--reuse", "allow_failed")
+    first = shell.run(*double, "--idempotency-key", "k").stdout
+    shell.run("terminate", first.strip())
+    assert shell.run(*double, "--idempotency-key", "k").stdout == first
+
+
 def test_runs_are_found_by_their_tags_and_more(shell: Shell) -> None:
     tags = ["--tag", "total=12.5", "--tag", 'zip="01234"', "--tag", "by=Ada L."]
     shell.run("start", "Double", "--input", "1", "--id", "d-1", *tags, "--memo", '{"note": 5}')

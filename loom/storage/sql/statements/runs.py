@@ -59,6 +59,15 @@ class RunStatements(StatementSet):
         return self._compile(union_all(same, namesakes))
 
     @cached_property
+    def find_newest_but(self) -> Statement:
+        """The newest runs of some workflow ids, other than these very runs."""
+        wanted = self.dialect.any_of(_run.workflow_id, "workflow_ids")
+        left_out = self.dialect.any_of(_run.run_id, "run_ids")
+        newest = select(func.max(_run.run_key)).where(wanted, ~left_out)
+        keys = newest.group_by(_run.workflow_id).scalar_subquery()
+        return self._compile(select(*RUN_RECORD).where(_run.run_key.in_(keys)))
+
+    @cached_property
     def find_one(self) -> Statement:
         query = select(*RUN_RECORD).where(_run.workflow_id == text("workflow_id"))
         return self._compile(query.order_by(_run.run_key.desc()).limit(1))
