@@ -62,7 +62,6 @@ class Comparison(StatefulConformance):
         broken_lists.RemovedTagsStay,
         broken_refusals.RepetitionsAreNotTold,
         broken_starts.TakenIdsAreReportedToNobody,
-        broken_starts.InboxesStayBehind,
         broken_claims.MessagesGiveRunsToAnybody,
         broken_claims.ReleasedRunsLoseTheirTimer,
         broken_claims.AttemptsAreNotFenced,
