@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from loom.authoring.activity_info import ActivityInfo as ActivityInfo
     from loom.authoring.activity_info import activity_info as activity_info
     from loom.authoring.activity_info import heartbeat as heartbeat
+    from loom.authoring.children import ChildHandle as ChildHandle
     from loom.authoring.compiled import CompiledWorkflow as CompiledWorkflow
     from loom.authoring.compiled import workflow as workflow
     from loom.authoring.context import WorkflowContext as WorkflowContext
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from loom.errors import ActivityFailedError as ActivityFailedError
     from loom.errors import ActivityLostError as ActivityLostError
     from loom.errors import ActivityTimeoutError as ActivityTimeoutError
+    from loom.errors import ChildWorkflowCancelledError as ChildWorkflowCancelledError
+    from loom.errors import ChildWorkflowError as ChildWorkflowError
+    from loom.errors import ChildWorkflowFailedError as ChildWorkflowFailedError
+    from loom.errors import ChildWorkflowNotStartedError as ChildWorkflowNotStartedError
+    from loom.errors import ChildWorkflowTerminatedError as ChildWorkflowTerminatedError
     from loom.errors import CodecError as CodecError
     from loom.errors import CompensationFailedError as CompensationFailedError
     from loom.errors import CompleteLater as CompleteLater
@@ -84,6 +90,7 @@ _HOMES = {
     "loom.app": ("Loom",),
     "loom.authoring.activity": ("activity", "with_options"),
     "loom.authoring.activity_info": ("ActivityInfo", "activity_info", "heartbeat"),
+    "loom.authoring.children": ("ChildHandle",),
     "loom.authoring.compiled": ("CompiledWorkflow", "workflow"),
     "loom.authoring.context": ("WorkflowContext",),
     "loom.authoring.handlers": ("query", "signal", "update"),
@@ -99,6 +106,11 @@ _HOMES = {
         "ActivityFailedError",
         "ActivityLostError",
         "ActivityTimeoutError",
+        "ChildWorkflowCancelledError",
+        "ChildWorkflowError",
+        "ChildWorkflowFailedError",
+        "ChildWorkflowNotStartedError",
+        "ChildWorkflowTerminatedError",
         "CodecError",
         "CompensationFailedError",
         "CompleteLater",

@@ -24,6 +24,7 @@ from loom.history.events import (
     Stamped,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinuedAsNew,
     WorkflowTerminated,
 )
 from loom.history.export import RunHistory
@@ -43,10 +44,10 @@ from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.imports import check_imported, imported_run
 from loom.runner.queries import Queries, Serving
+from loom.runner.relations import arrival_of
 from loom.runner.replayer import Replayer, ReplayResult
-from loom.runner.revival import read_records
+from loom.runner.revival import read_records, read_what_is_readable
 from loom.runner.transitions import (
-    arrival_of,
     event_of,
     message_event,
     terminated_effects,
@@ -178,6 +179,8 @@ class Client(RunAccess):
     ) -> Any:
         async with self._clock.timeout(timeout):
             run_id, final = await self._final_event(workflow_id, run_id)
+            while isinstance(final, WorkflowContinuedAsNew):
+                run_id, final = await self._final_event(workflow_id, final.run_id)
         return self._result_of(final, declared, workflow_id, run_id)
 
     async def _final_event(
@@ -265,16 +268,25 @@ class Client(RunAccess):
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowTerminated(_check_reason(reason))
         await self._send(workflow_id, run_id, request, None)
-        run = await self._find(workflow_id, run_id)
+        run = await self._find_last(workflow_id, run_id)
         wait = _FIRST_POLL
-        with self._told_of_end(run.run_id) as told:
-            while run.status.is_open:
+        while run.status.is_open:
+            with self._told_of_end(run.run_id) as told:
                 # Whoever works on the run ends it. A run that nobody works on, perhaps because
                 # nobody can, is ended from here.
                 if not await self._terminate_unowned(run):
                     await self._clock.wait(told, wait)
                     wait = min(wait * 2, _LONGEST_POLL)
-                run = await self._find(workflow_id, run.run_id)
+            run = await self._find_last(workflow_id, run.run_id)
+
+    async def _find_last(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
+        """The run itself, or the open one that continues it, to which its messages go."""
+        run = await self._find(workflow_id, run_id)
+        if run.status.is_open or run_id is None:
+            return run
+        newest = await self._find(workflow_id, None)
+        is_of_chain = newest.first_run_id == (run.first_run_id or run.run_id)
+        return newest if is_of_chain else run
 
     async def _terminate_unowned(self, run: RunRecord) -> bool:
         """Claim a run and end it, if nobody holds it."""
@@ -291,7 +303,7 @@ class Client(RunAccess):
             )
         )
         for task in claimed.tasks:
-            ended = self._ending(task, owner)
+            ended = await self._ending(task, owner)
             if ended is not None:
                 return await self._write_end(ended, run.run_id)
             # Its message has been taken by somebody else meanwhile: leave the run to them.
@@ -299,12 +311,13 @@ class Client(RunAccess):
             await self._repository.release_leases(Leases((lease,)), self._clock.now())
         return False
 
-    def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
+    async def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
         arrivals = list(self._readable(task.messages))
         if not any(isinstance(arrival.event, WorkflowTerminated) for arrival in arrivals):
             return None
         run = task.run
-        effects = terminated_effects(arrivals, after=run.sequence)
+        history = await read_what_is_readable(run, self._repository)
+        effects = terminated_effects(run, history, arrivals, after=run.sequence)
         return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)
 
     def _readable(self, messages: Sequence[InboxRecord]) -> Iterator[Stamped]:
@@ -318,7 +331,7 @@ class Client(RunAccess):
         (outcome,) = await self._repository.write_transitions([ended])
         if outcome is WriteOutcome.WRITTEN:
             self._closings.announce(run_id, event_of(ended.effects.events[-1]))
-            self._notifier.publish([run_topic(run_id), CALLED_OFF])
+            self._notifier.publish([run_topic(run_id), CALLED_OFF, MESSAGES])
         return outcome is WriteOutcome.WRITTEN
 
     async def _send(

@@ -30,6 +30,11 @@ LoomError
 │   ├── ActivityTimeoutError      it, or its last attempt, ran out of time
 │   └── ActivityLostError         its workers died again and again while running it
 ├── CompensationFailedError (ExceptionGroup)  compensations of a saga failed
+├── ChildWorkflowError            a child did not complete (raised inside its parent)
+│   ├── ChildWorkflowFailedError      its code raised
+│   ├── ChildWorkflowCancelledError   it was cancelled and let itself be
+│   ├── ChildWorkflowTerminatedError  it was terminated
+│   └── ChildWorkflowNotStartedError  an open run has its id
 ├── SideEffectFailedError         the function of a side effect raised
 ├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
 │   └── NonDeterministicCallError it called what would not be the same on replay
@@ -278,6 +283,52 @@ class CompensationFailedError(ExceptionGroup[Exception], LoomError):
 
     def derive(self, errors: Sequence[Exception], /) -> CompensationFailedError:  # type: ignore[override]
         return CompensationFailedError(self.message, errors)
+
+
+class ChildWorkflowError(LoomError):
+    """A child workflow did not complete; raised where its parent awaits it.
+
+    Attributes:
+        workflow: the child's registered name.
+        workflow_id, run_id: which run.
+        cause_type, cause_message, cause_traceback: the exception that ended it, as text; empty
+            when there was none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow: str,
+        workflow_id: WorkflowId,
+        run_id: RunId,
+        cause_type: str = "",
+        cause_message: str = "",
+        cause_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.workflow = workflow
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+        self.cause_traceback = cause_traceback
+
+
+class ChildWorkflowFailedError(ChildWorkflowError):
+    """A child workflow's code raised."""
+
+
+class ChildWorkflowCancelledError(ChildWorkflowError):
+    """A child workflow was cancelled."""
+
+
+class ChildWorkflowTerminatedError(ChildWorkflowError):
+    """A child workflow was terminated."""
+
+
+class ChildWorkflowNotStartedError(ChildWorkflowError):
+    """A child workflow was not started, since an open run has its id."""
 
 
 class SideEffectFailedError(LoomError):

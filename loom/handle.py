@@ -61,6 +61,10 @@ class WorkflowInfo:
     tags: dict[str, TagValue] = field(default_factory=dict)
     memo: Any = None
     """As JSON has it; whoever reads it needs the codecs that it was written with."""
+    continued_from: RunId | None = None
+    """The run before it in its chain; ``None`` when it continues none."""
+    first_run_id: RunId = ""
+    """The run that its chain began with: itself, when it continues none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from loom.history.events import (
     ActivityFailed,
     ActivityScheduled,
     ArrivalEvent,
+    ChildCompleted,
+    ChildFailed,
+    ChildStarted,
     CommandEvent,
     Event,
     SignalReceived,
@@ -119,6 +122,17 @@ class SimulatedRun:
             self._oldest(name), attempt, failure_from(error or ValueError("no"), kind)
         )
 
+    def child_completed(self, name: str, value: Any = None) -> ChildCompleted:
+        """The end of the oldest child of that name that is open."""
+        child = self._oldest_child(name)
+        return ChildCompleted(child.child_id, child.run_id, self.converter.encode(value))
+
+    def child_failed(
+        self, name: str, status: RunStatus | None = RunStatus.FAILED, why: str = "no"
+    ) -> ChildFailed:
+        child = self._oldest_child(name)
+        return ChildFailed(child.child_id, child.run_id, Failure("ValueError", why), status)
+
     def complete(self, name: str, value: Any = None) -> None:
         self.deliver(self.completed(name, value))
 
@@ -187,6 +201,19 @@ class SimulatedRun:
             for event in events
             if isinstance(event, ActivityScheduled) and event.activity_id not in over
         ]
+
+    @property
+    def children(self) -> list[ChildStarted]:
+        """The children that are open, in the order of asking."""
+        over = {e.run_id for e in self.events if isinstance(e, ChildCompleted | ChildFailed)}
+        asked = (event for event in self.events if isinstance(event, ChildStarted))
+        return [event for event in asked if event.run_id not in over]
+
+    def _oldest_child(self, name: str) -> ChildStarted:
+        for child in self.children:
+            if child.name == name:
+                return child
+        raise AssertionError(f"No child {name!r} is open, only {self.children}.")
 
     def _oldest(self, name: str) -> int:
         for scheduled in self.pending:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from loom.history.events import StateSet, StateUpdate
 from loom.identifiers import Micros, RunId, WorkflowId
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from loom.authoring.activity import ActivityDefinition
+    from loom.authoring.children import ChildOptions, StartedChild
 
 
 class Runtime(ABC):
@@ -80,6 +81,34 @@ class Runtime(ABC):
     @abstractmethod
     async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
         """Schedule an activity and wait for its result."""
+
+    @abstractmethod
+    def start_child(self, workflow: Any, input: Any, options: ChildOptions) -> StartedChild:
+        """Ask for a child, given as a class or by its name."""
+
+    @abstractmethod
+    async def child_result(self, child: StartedChild) -> Any:
+        """Wait for a child to close. Raises ``ChildWorkflowError`` when it did not complete."""
+
+    @abstractmethod
+    def cancel_child(self, child: StartedChild, reason: str) -> bool:
+        """Ask a child to end; false when it has."""
+
+    @abstractmethod
+    def send_signal(
+        self, workflow_id: WorkflowId, run_id: RunId | None, name: str, payload: Any
+    ) -> None:
+        """Send a signal to another run."""
+
+    @abstractmethod
+    def send_cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
+        """Ask another run to end."""
+
+    @abstractmethod
+    def continue_as_new(
+        self, workflow: Any, input: Any, *, queue: str | None, keep_state: bool
+    ) -> NoReturn:
+        """End the run, and let another go on. ``...`` is the input that the run has."""
 
     @abstractmethod
     async def sleep_until(self, moment: Micros) -> None:

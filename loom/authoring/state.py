@@ -211,6 +211,16 @@ class WorkflowState[StateT]:
         """The whole state as the payload that a finished workflow leaves behind."""
         return self._runtime.encode(self._schema.build(self._values), self._schema.result_type)
 
+    def carried(self) -> bytes | None:
+        """The state as it stands, for the run that continues this one; ``None`` if it is empty."""
+        if not self._values:
+            return None
+        return self._runtime.encode(dict(self._values), self._schema.partial_type)
+
+    def take_over(self, payload: bytes) -> None:
+        """Begin with what another run has left. Raises ``PayloadError`` when it does not fit."""
+        self._values |= self._runtime.decode(payload, self._schema.partial_type)
+
     @property
     def _batch(self) -> dict[str, Any] | None:
         return self._batches.get(asyncio.current_task()) if self._batches else None

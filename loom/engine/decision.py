@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from loom.history.events import Stamped
+from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
-from loom.identifiers import Micros
+from loom.identifiers import Micros, RunId, WorkflowId
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,29 @@ class LoggedLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """What a run hands on to the one that continues it."""
+
+    state: bytes | None = None
+    signals: Sequence[tuple[str, bytes]] = ()
+    """Those that its code never took, in order of arrival."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    memo: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relatives:
+    """A run, and those that are to hear of it."""
+
+    workflow_id: WorkflowId
+    run_id: RunId
+    parent: ParentRun | None = None
+    children: Sequence[ChildRun] = ()
+    """Those that are open while it closes."""
+    carried: Carried = Carried()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One turn of a run: arrivals taken, with the commands that the code answered with."""
 
@@ -30,3 +54,6 @@ class Decision:
     status: RunStatus
     wake_at: Micros | None
     """When the next timer of the run is due."""
+    relatives: Relatives
+    taken: int = 0
+    """How many of the arrivals were looked at: those after the run's end were not."""

@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from loom.authoring.handlers import HandlerDefinition, HandlerKind, HandlerTable
+from loom.engine.continuation import continuation_in
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
 from loom.errors import DefinitionError, PayloadError, StopReplay
@@ -67,6 +68,15 @@ class RunningHandlers:
                 "that name: there is none to wait for. Keep what it brings in an attribute."
             )
 
+    def refuse_in_handlers(self, what: str) -> None:
+        """Raises ``DefinitionError`` where the code of a handler is running."""
+        handler = self._running.get(asyncio.current_task())  # type: ignore[arg-type]
+        if handler is not None:
+            raise DefinitionError(
+                f"{what} is for the workflow's own code, and was called in a handler: let the "
+                "handler set an attribute, and wait for that in the workflow's code."
+            )
+
     def _start(self, handler: HandlerDefinition, code: Awaitable[None]) -> None:
         task = self._recorder.loop.start(code)
         self._running[task] = handler
@@ -106,7 +116,7 @@ class RunningHandlers:
             main.add_done_callback(self._main_ended)
 
     def _main_ended(self, main: asyncio.Task[Any]) -> None:
-        if main.cancelled() or main.exception() is not None:
+        if main.cancelled() or not _has_returned(main.exception()):
             self.cancel()
 
     def _fail(self, error: BaseException) -> None:
@@ -127,3 +137,8 @@ class RunningHandlers:
         """Forget what refers back to the run."""
         self.workflow = self._main = None
         self._running.clear()
+
+
+def _has_returned(error: BaseException | None) -> bool:
+    """Whether the code came to an end by itself; so it has when the run continues as new."""
+    return error is None or continuation_in(error) is not None

@@ -18,17 +18,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from loom.authoring.activity import ActivityDefinition
-from loom.authoring.compiled import CompiledWorkflow
+from loom.authoring.children import ChildOptions, StartedChild
+from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.forbidden import GuardMode
 from loom.authoring.runtime import Runtime
 from loom.engine.activities import Activities
+from loom.engine.children import Children
 from loom.engine.compensations import register_compensation
 from loom.engine.conditions import Conditions
-from loom.engine.decision import Decision
+from loom.engine.continuation import ContinueAsNew, continuation_in
+from loom.engine.decision import Carried, Decision, Relatives
 from loom.engine.flags import Flag, known_flags
 from loom.engine.guarding import new_guard
 from loom.engine.handlers import RunningHandlers
@@ -48,24 +51,29 @@ from loom.history.events import (
     ActivityFailed,
     ActivityScheduled,
     ArrivalEvent,
+    ChildCompleted,
+    ChildFailed,
     CommandEvent,
     Event,
     SignalReceived,
     Stamped,
+    StateCarried,
     StateSet,
     StateUpdate,
     TimerFired,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
+    WorkflowContinuedAsNew,
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
 )
 from loom.history.failures import Failure, failure_from
 from loom.history.payloads import PayloadConverter
+from loom.history.relatives import ParentRun
 from loom.history.status import RunStatus
-from loom.identifiers import Micros, RunId, WorkflowId
+from loom.identifiers import Micros, RunId, WorkflowId, derived_id
 
 if TYPE_CHECKING:
     from random import Random
@@ -99,6 +107,11 @@ class WorkflowInstance(Runtime):
         self._guard = new_guard(workflow.cls, guards, workflow_id=workflow_id, halt=recorder.halt)
         self._loop.guard = self._guard
         self._activities = Activities(recorder, queue)
+        self._children = Children(recorder, workflow_id, run_id, queue)
+        self._parent: ParentRun | None = None
+        self._queue = queue
+        self._input: bytes = b""
+        self._carried = Carried()
         self._signals = SignalBox(self._loop.create_future)
         self._conditions = Conditions(self._loop.create_future)
         self._loop.when_idle = self._conditions.look
@@ -154,15 +167,19 @@ class WorkflowInstance(Runtime):
         """
         self._recorder.turn = turn = []
         self._log.lines = []
+        taken = 0
         try:
             with self._unwound_on_error():
                 for arrival in arrivals:
+                    taken += self.is_open
                     if self.is_open and self._expects(arrival.event):
                         turn.append(arrival)
                         self._take(arrival)
         finally:
             self._log.pass_on()
-        return Decision(turn, self._log.lines, self.status, self.wake_at)
+        children = () if self.is_open else self._children.open
+        relatives = Relatives(self.workflow_id, self.run_id, self._parent, children, self._carried)
+        return Decision(turn, self._log.lines, self.status, self.wake_at, relatives, taken)
 
     def take_due(self, now: Micros) -> list[ArrivalEvent]:
         """What has come about because its moment has passed; each is given out once.
@@ -268,6 +285,8 @@ class WorkflowInstance(Runtime):
         """Whether an arrival still means something to this run."""
         if isinstance(event, ActivityCompleted | ActivityFailed):
             return self._activities.expects(event)
+        if isinstance(event, ChildCompleted | ChildFailed):
+            return self._children.expects(event)
         if isinstance(event, TimerFired):
             return self._timers.expects(event)
         if isinstance(event, WorkflowCancelRequested):
@@ -278,6 +297,9 @@ class WorkflowInstance(Runtime):
         workflow = self._workflow
         self._flags = known_flags(event.flags)
         self._labels.begin(event)
+        self._parent = event.parent
+        self._children.inherit(event.children)
+        self._input = event.payload
         try:
             given = self._recorder.decode(event.payload, workflow.input_type)
         except PayloadError as error:
@@ -287,6 +309,15 @@ class WorkflowInstance(Runtime):
             ) from error
         context: WorkflowContext[Any, Any] = WorkflowContext(self, given, workflow.state_schema)
         self._context = context
+        if not event.carries_state:
+            self._begin(context)
+
+    def _on_state_carried(self, event: StateCarried) -> None:
+        if self._context is not None:
+            self._context.state.take_over(event.payload)
+            self._begin(self._context)
+
+    def _begin(self, context: WorkflowContext[Any, Any]) -> None:
         self._main = self._loop.start(self._run_code(context))
         self._handlers.watch(self._main)
 
@@ -363,6 +394,23 @@ class WorkflowInstance(Runtime):
         """
         return await self._activities.replay_activity(scheduled)
 
+    def start_child(self, workflow: Any, input: Any, options: ChildOptions) -> StartedChild:
+        return self._children.start(workflow, input, options)
+
+    async def child_result(self, child: StartedChild) -> Any:
+        return await self._children.result(child)
+
+    def cancel_child(self, child: StartedChild, reason: str) -> bool:
+        return self._children.cancel(child, reason or self._cancel_reason or "")
+
+    def send_signal(
+        self, workflow_id: WorkflowId, run_id: RunId | None, name: str, payload: Any
+    ) -> None:
+        self._children.send_signal(workflow_id, run_id, name, payload)
+
+    def send_cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
+        self._children.send_cancel(workflow_id, run_id, reason)
+
     async def sleep_until(self, moment: Micros) -> None:
         await self._timers.sleep_until(moment)
 
@@ -393,6 +441,19 @@ class WorkflowInstance(Runtime):
     def log(self, level: int, text: Callable[[], str]) -> None:
         self._log.log(level, text)
 
+    def continue_as_new(
+        self, workflow: Any, input: Any, *, queue: str | None, keep_state: bool
+    ) -> NoReturn:
+        self._recorder.check_writable()
+        self._handlers.refuse_in_handlers("ctx.continue_as_new()")
+        code = self._workflow if workflow is None else compiled_workflow(workflow)
+        payload = self._input if input is ... else self.encode(input, code.input_type)
+        run_id = derived_id(self.run_id, "continued")
+        event = WorkflowContinuedAsNew(
+            run_id, code.name, code.version, queue or self._queue, payload
+        )
+        raise ContinueAsNew(event, keeps_state=keep_state)
+
     # --- the end ---
 
     def _close(self, main: asyncio.Task[Any]) -> None:
@@ -403,6 +464,14 @@ class WorkflowInstance(Runtime):
         self.status = status
         if not self._is_for_reading:
             self.unwind()
+
+    def _hand_on(self, continuation: ContinueAsNew) -> None:
+        """Put aside what the run that continues this one begins with."""
+        state = None
+        if continuation.keeps_state and self._context is not None:
+            state = self._context.state.carried()
+        labels = self._labels
+        self._carried = Carried(state, self._signals.unread, labels.tags, labels.memo)
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if self._handlers.error is not None:
@@ -415,6 +484,9 @@ class WorkflowInstance(Runtime):
                 Failure("CancelledError", "The workflow's code cancelled itself, unasked.")
             )
         error = main.exception()
+        if continuation := continuation_in(error):
+            self._hand_on(continuation)
+            return continuation.event
         if error is None:
             try:
                 return WorkflowCompleted(self._result_payload(main.result()))
@@ -438,6 +510,9 @@ _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     WorkflowStarted: WorkflowInstance._on_started,
     ActivityCompleted: lambda run, event: run._activities.on_completed(event),
     ActivityFailed: lambda run, event: run._activities.on_failed(event),
+    StateCarried: WorkflowInstance._on_state_carried,
+    ChildCompleted: lambda run, event: run._children.on_completed(event),
+    ChildFailed: lambda run, event: run._children.on_failed(event),
     TimerFired: lambda run, event: run._timers.on_fired(event),
     SignalReceived: WorkflowInstance._on_signal,
     WorkflowCancelRequested: WorkflowInstance._on_cancel,

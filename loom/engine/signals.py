@@ -27,6 +27,11 @@ class SignalBox:
         """Whether a signal of that name is waiting."""
         return name in self._waiting
 
+    @property
+    def unread(self) -> list[tuple[str, bytes]]:
+        """The signals that nobody has taken, those of one name in order of arrival."""
+        return [(name, payload) for name, waiting in self._waiting.items() for payload in waiting]
+
     async def get(self, name: str) -> bytes:
         """Take the next signal, waiting for one if need be."""
         waiting = self._waiting.get(name)

@@ -72,7 +72,7 @@ EVENT_TYPES: Final = _all_types(events.Event)
 
 # --- fields --------------------------------------------------------------------------------------
 
-# A field holds a plain value, an enumeration, a tuple of such, or a dataclass of such fields.
+# A field holds a plain value, an enumeration, a dataclass of such fields, or a tuple of any.
 
 
 def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
@@ -81,6 +81,7 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
     defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
     required = [field.name for field in fields if field.name not in defaults]
     nested = [field.name for field in fields if dataclasses.is_dataclass(_type_of(cls, field.name))]
+    tuples = [field.name for field in fields if _item_type(cls, field.name) is not None]
 
     def write(event: Any) -> dict[str, Any]:
         plain = {name: getattr(event, name) for name in required}
@@ -91,6 +92,9 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
         for name in nested:
             if plain.get(name) is not None:
                 plain[name] = dataclasses.asdict(plain[name])
+        for name in tuples:
+            if name in plain:
+                plain[name] = [dataclasses.asdict(item) for item in plain[name]]
         return plain
 
     return write
@@ -100,7 +104,8 @@ def _readers(cls: type[Any]) -> dict[str, Callable[[Any], Any]]:
     """What makes a field's value of a plain one, for those fields where they differ."""
     readers = {}
     for field in dataclasses.fields(cls):
-        read = _reader(_type_of(cls, field.name))
+        item = _item_type(cls, field.name)
+        read = _reader(_type_of(cls, field.name)) if item is None else _tuple_reader(item)
         if read is not None:
             readers[field.name] = _or_none(read) if field.default is None else read
     return readers
@@ -116,6 +121,18 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind
     return tuple if kind is tuple else None
+
+
+def _tuple_reader(item: type[Any]) -> Callable[[Any], Any]:
+    return lambda plain: tuple(_from_fields(item, fields) for fields in plain)
+
+
+def _item_type(cls: type[Any], name: str) -> type[Any] | None:
+    """What a field is a tuple of, when that is a dataclass."""
+    hint = get_type_hints(cls)[name]
+    if get_origin(hint) is tuple and dataclasses.is_dataclass(item := get_args(hint)[0]):
+        return cast(type[Any], item)
+    return None
 
 
 def _type_of(cls: type[Any], name: str) -> Any:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from loom.history.failures import Failure
+from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
 from loom.history.status import RunStatus
-from loom.identifiers import MessageId, Micros
+from loom.identifiers import MessageId, Micros, RunId, WorkflowId
 from loom.retry import RetryTerms
 from loom.timeouts import TimeoutType
 
@@ -51,7 +52,7 @@ class ArrivalEvent(Event):
 @dataclass(frozen=True, slots=True)
 class WorkflowStarted(ArrivalEvent):
     type: ClassVar[str] = "WORKFLOW_STARTED"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     name: str
     version: str
     payload: bytes
@@ -60,6 +61,41 @@ class WorkflowStarted(ArrivalEvent):
     tags: dict[str, str] | None = None
     memo: str | None = None
     """A payload as text, which it always is; in an attribute, since an event has one payload."""
+    parent: ParentRun | None = None
+    continued_from: RunId | None = None
+    """The run before it in its chain."""
+    children: tuple[ChildRun, ...] = ()
+    """Open children of the runs before it in its chain."""
+    carries_state: bool = False
+    """Whether the code begins only with the ``STATE_CARRIED`` that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateCarried(ArrivalEvent):
+    """The state that the run before it in its chain has left, with which the code begins."""
+
+    type: ClassVar[str] = "STATE_CARRIED"
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCompleted(ArrivalEvent):
+    type: ClassVar[str] = "CHILD_COMPLETED"
+    child_id: int
+    run_id: RunId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailed(ArrivalEvent):
+    """A child ended without a result, or was never started."""
+
+    type: ClassVar[str] = "CHILD_FAILED"
+    child_id: int
+    run_id: RunId
+    failure: Failure
+    status: RunStatus | None = None
+    """``None`` when it was not started, since an open run has its workflow id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +293,67 @@ class TagsSet(CommandEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ChildStarted(CommandEvent):
+    type: ClassVar[str] = "CHILD_STARTED"
+    child_id: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    name: str
+    version: str
+    queue: str
+    policy: ParentClosePolicy
+    payload: bytes
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.child_id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCancelRequested(CommandEvent):
+    type: ClassVar[str] = "CHILD_CANCEL_REQUESTED"
+    child_id: int
+    workflow_id: WorkflowId
+    run_id: RunId
+    reason: str
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.child_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSent(CommandEvent):
+    """A signal to another run."""
+
+    type: ClassVar[str] = "SIGNAL_SENT"
+    signal_id: int
+    workflow_id: WorkflowId
+    name: str
+    payload: bytes
+    run_id: RunId | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.signal_id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSent(CommandEvent):
+    """A request to cancel another run that is no child."""
+
+    type: ClassVar[str] = "CANCEL_SENT"
+    cancel_id: int
+    workflow_id: WorkflowId
+    reason: str
+    run_id: RunId | None = None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.cancel_id)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowCompleted(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_COMPLETED"
     payload: bytes
@@ -274,10 +371,23 @@ class WorkflowCancelled(CommandEvent):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkflowContinuedAsNew(CommandEvent):
+    """The run ends, and another of the same workflow id goes on with this input."""
+
+    type: ClassVar[str] = "WORKFLOW_CONTINUED_AS_NEW"
+    run_id: RunId
+    name: str
+    version: str
+    queue: str
+    payload: bytes
+
+
 FINAL_STATUS: dict[type[Event], RunStatus] = {
     WorkflowCompleted: RunStatus.COMPLETED,
     WorkflowFailed: RunStatus.FAILED,
     WorkflowCancelled: RunStatus.CANCELLED,
     WorkflowTerminated: RunStatus.TERMINATED,
+    WorkflowContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
 }
 """The events that end a run, always the last of its history."""

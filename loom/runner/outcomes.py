@@ -15,7 +15,7 @@ from loom.runner.attempts import Attempt, AttemptOutcome, Parked, Retry
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
-from loom.runner.transitions import arrival_of
+from loom.runner.relations import arrival_of
 from loom.storage.notifier import MESSAGES
 from loom.storage.records import ActivityCompletion, WriteOutcome
 

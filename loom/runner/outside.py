@@ -14,8 +14,8 @@ from loom.history.failures import failure_from
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, RunKey
 from loom.runner.clock import Clock
+from loom.runner.relations import arrival_of
 from loom.runner.task_tokens import TaskToken
-from loom.runner.transitions import arrival_of
 from loom.storage.notifier import MESSAGES, Notifier, activity_topic
 from loom.storage.records import ActivityCompletion, Heartbeat, WriteOutcome
 from loom.storage.repository import Repository

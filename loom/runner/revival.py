@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
@@ -75,6 +75,20 @@ async def revive(
 async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:
     """All events of a run. Raises ``HistoryError`` when one is missing or cannot be read."""
     return [stamped_event(record) for record in await read_records(run, repository)]
+
+
+async def read_what_is_readable(run: RunRecord, repository: HistoryRepository) -> list[Stamped]:
+    """Those events of a run that can be read: of a damaged history not all."""
+    found: list[Stamped] = []
+    after = 0
+    while after < run.sequence and (
+        page := await repository.read_history(run.run_key, after=after, limit=_PAGE)
+    ):
+        for record in page:
+            with suppress(HistoryError):
+                found.append(stamped_event(record)[1])
+        after = page[-1].sequence
+    return found
 
 
 async def read_records(run: RunRecord, repository: HistoryRepository) -> list[EventRecord]:

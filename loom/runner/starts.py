@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.flags import NEW_RUN_FLAGS
@@ -18,14 +17,11 @@ from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
 from loom.runner.owned_run import OwnedRun
 from loom.runner.ownership import Ownership
+from loom.runner.relations import START, arrival_of
 from loom.runner.revival import new_instance
-from loom.runner.transitions import arrival_of
 from loom.runner.turns import Turn, Turns
 from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.records import Effects, Message, NewRun, StartOutcome
-
-_START: Final = "start"
-"""The id of the message by which a run is started elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ async def start_for_anybody(
     request: StartRequest, clock: Clock, writer: StartWriter
 ) -> StartOutcome:
     """Start a run that any worker may take: the first message in its inbox says so."""
-    started = Message(request.workflow_id, _START, arrival_of(request.event), run_id=request.run_id)
+    started = Message(request.workflow_id, START, arrival_of(request.event), run_id=request.run_id)
     effects = Effects(status=RunStatus.RUNNING, recorded_at=clock.now(), messages=[started])
     return await writer.submit(request.new_run(effects, None))
 

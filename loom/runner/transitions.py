@@ -24,13 +24,14 @@ from loom.history.events import (
 )
 from loom.history.status import RunStatus
 from loom.identifiers import Micros
+from loom.runner.relations import farewells, messages_of, relatives_in, starts_of
 from loom.storage.records import (
-    Arrival,
     Effects,
     EventRecord,
     InboxRecord,
     LogRecord,
     NewTask,
+    RunRecord,
 )
 from loom.timeouts import TimeoutType
 
@@ -56,6 +57,8 @@ def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -
         events=events,
         tasks=_new_tasks(decision, after, plan) if open_ else (),
         finished_tasks=_finished_tasks(decision) if open_ else (),
+        starts=starts_of(decision.events, decision.relatives, at),
+        messages=messages_of(decision.events, decision.relatives),
         logs=tuple(map(_log_record, decision.logs)),
         tags=_tags(decision),
         wake_at=decision.wake_at if open_ else None,
@@ -71,17 +74,22 @@ def blocked_effects(reason: str, *, at: Micros, retry_at: Micros) -> Effects:
     )
 
 
-def terminated_effects(arrivals: Sequence[Stamped], *, after: int) -> Effects:
+def terminated_effects(
+    run: RunRecord, history: Sequence[Stamped], arrivals: Sequence[Stamped], *, after: int
+) -> Effects:
     """The end of a run whose code has no say in it.
 
-    Of its arrivals, one of which ends it, only what it was started with is recorded, too.
+    Of its arrivals, one of which ends it, only what it was started with is recorded, too. Its
+    relatives are told; who they are is in as much of its history as can be read.
     """
     started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
     ended = next(s for s in arrivals if isinstance(s.event, WorkflowTerminated))
+    relatives = relatives_in(run.workflow_id, run.run_id, [*history, *started])
     return Effects(
         status=RunStatus.TERMINATED,
         recorded_at=ended.at,
         events=event_records([*started, ended], after),
+        messages=farewells(ended.event, relatives),
     )
 
 
@@ -143,11 +151,6 @@ def event_of(record: EventRecord) -> Event:
 def stamped_event(record: EventRecord) -> tuple[int, Stamped]:
     """A row as an event with its sequence. Raises ``HistoryError`` when it cannot be read."""
     return record.sequence, Stamped(event_of(record), record.recorded_at, record.message_id)
-
-
-def arrival_of(event: Event) -> Arrival:
-    """An event as a message carries it."""
-    return Arrival(event.type, event.schema_version, encode_attributes(event), event.payload_bytes)
 
 
 def message_event(message: InboxRecord) -> Event:

@@ -22,7 +22,13 @@ from loom.runner.transitions import (
     ended_activities,
     scheduled_activities,
 )
-from loom.storage.notifier import CALLED_OFF, activity_topic, run_topic
+from loom.storage.notifier import (
+    CALLED_OFF,
+    MESSAGES,
+    activity_topic,
+    run_topic,
+    workflow_topic,
+)
 from loom.storage.records import Effects, RunRecord, TaskLease
 
 _log = logging.getLogger("loom.worker")
@@ -160,7 +166,12 @@ class Turns:
                 self._activities.give_up(attempt)
 
     def _topics(self, turn: Turn, run_id: RunId) -> set[str]:
-        topics = {activity_topic(task.queue) for task in turn.effects.tasks if not task.leased}
+        effects = turn.effects
+        topics = {activity_topic(task.queue) for task in effects.tasks if not task.leased}
+        topics |= {workflow_topic(new.queue) for new in effects.starts}
+        if effects.messages or effects.starts:
+            # A run may have a message for itself: that a child was not started.
+            topics.add(MESSAGES)
         if not turn.decision.status.is_open:
             topics.add(run_topic(run_id))
         return topics

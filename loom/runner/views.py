@@ -55,6 +55,8 @@ def workflow_info(
         waiting_for_worker_since=_overdue_since(run.due_at, now),
         tags={name: _tag(text) for name, text in labels.tags.items()},
         memo=None if labels.memo is None else _value(labels.memo, converter),
+        continued_from=run.continued_from,
+        first_run_id=run.first_run_id or run.run_id,
     )
 
 

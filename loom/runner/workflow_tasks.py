@@ -38,11 +38,11 @@ from loom.runner.deadlines import are_deadlines_due, really_due
 from loom.runner.group_writer import GroupWriter
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
-from loom.runner.revival import revive
+from loom.runner.revival import read_what_is_readable, revive
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import blocked_effects, terminated_effects
 from loom.runner.turns import Turns, moment
-from loom.storage.notifier import CALLED_OFF, run_topic
+from loom.storage.notifier import CALLED_OFF, MESSAGES, run_topic
 from loom.storage.records import (
     Effects,
     RunLease,
@@ -246,8 +246,10 @@ class WorkflowTasks:
         due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
         arrivals = stamped(incoming, at) + due
         turn = self._turns.plan(instance, arrivals, after=owned.sequence, local=tuple(owned.local))
+        # What came after the run's end is left for the run that continues it, if one does.
+        consumed = consumed_through(incoming[: turn.decision.taken])
         try:
-            written = await self._write(owned, turn.effects, consumed_through(incoming))
+            written = await self._write(owned, turn.effects, consumed)
         except BaseException:
             self._turns.dismiss(turn)
             owned.unstarted = turn.leases(owned.run)
@@ -300,10 +302,11 @@ class WorkflowTasks:
     async def _terminate(self, owned: OwnedRun, event: Event) -> None:
         """End a run whose code need not be asked, and may not even be runnable."""
         arrivals = stamped(owned.arrivals, self._clock.now())
-        effects = terminated_effects(arrivals, after=owned.sequence)
+        history = await read_what_is_readable(owned.run, self._repository)
+        effects = terminated_effects(owned.run, history, arrivals, after=owned.sequence)
         if await self._write(owned, effects, None):
             self._worker.closings.announce(owned.run.run_id, event)
-            self._worker.notifier.publish([run_topic(owned.run.run_id), CALLED_OFF])
+            self._worker.notifier.publish([run_topic(owned.run.run_id), CALLED_OFF, MESSAGES])
         for attempt in owned.local.values():
             self._activities.give_up(attempt)
         self._drop_outcomes(owned)

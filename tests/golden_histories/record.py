@@ -9,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from loom.history.events import ActivityCompleted
+from loom.history.events import ActivityCompleted, ChildCompleted, StateCarried, WorkflowStarted
 from loom.history.failures import FailureKind
+from loom.history.relatives import ChildRun, ParentClosePolicy
+from loom.history.status import RunStatus
 from tests.engine_harness import SimulatedRun
 from tests.golden_histories import files
 from tests.golden_histories import workflows as w
@@ -171,6 +173,36 @@ def saga_cancelled(run: SimulatedRun) -> None:
     run.complete("release")
 
 
+def family(run: SimulatedRun) -> None:
+    run.start()
+    for value in (1.5, 2.5):
+        run.deliver(run.child_completed("Measured", value))
+    run.deliver(run.child_failed("Measured", why="out of range"))
+    run.advance(5)
+    run.deliver(run.child_failed("Slow", RunStatus.CANCELLED, why=""))
+
+
+def continued(run: SimulatedRun) -> None:
+    """The second run of a chain: with the state, a signal and a child of the first."""
+    child = ChildRun("the-workflow/1", "0" * 32, ParentClosePolicy.TERMINATE)
+    started = WorkflowStarted(
+        "Chained",
+        "1",
+        run.converter.encode(2),
+        continued_from="the-first-run",
+        children=(child,),
+        carries_state=True,
+    )
+    run.deliver(
+        started,
+        StateCarried(run.converter.encode({"total": 5})),
+        run.signalled("item", 7),
+    )
+    run.deliver(ChildCompleted(1, child.run_id, run.converter.encode("done")))
+    run.signal("item", 8)
+    run.deliver(run.signalled("item", 9), run.signalled("go on", None))
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -195,6 +227,8 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "patches": (w.Patched, patches),
     "side-effects": (w.SideEffects, side_effects),
     "tagged": (w.Tagged, tagged),
+    "family": (w.Family, family),
+    "continued": (w.Chained, continued),
 }
 
 

@@ -323,6 +323,41 @@ class Tagged(loom.Workflow[None, None]):
         return [ctx.memo, sorted(ctx.tags)]
 
 
+@loom.workflow
+class Family(loom.Workflow[None, Any]):
+    """Children that complete, fail, are cancelled, and one that is left alone."""
+
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> list[Any]:
+        alone = await ctx.start_child(Waiting, id="alone", parent_close_policy="abandon")
+        first, second = await asyncio.gather(
+            ctx.child("Measured", {"n": 1}, version="2"), ctx.child("Measured", {"n": 2})
+        )
+        await alone.signal("news", [first, second])
+        try:
+            await ctx.child("Measured", {"n": 3}, queue="elsewhere")
+        except loom.ChildWorkflowFailedError as error:
+            await ctx.signal_workflow("ledger", "failed", error.cause_message)
+        try:
+            async with asyncio.timeout(5):
+                await ctx.child("Slow", None, parent_close_policy="cancel")
+        except TimeoutError:
+            await ctx.cancel_workflow("ledger", reason="too slow")
+        await alone.cancel(reason="no news")
+        return [first, second]
+
+
+@loom.workflow
+class Chained(loom.Workflow[int, dict[str, Any]]):
+    """Adds up so many items, and leaves the rest to the next run."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, dict[str, Any]]) -> None:
+        for _ in range(ctx.input):
+            total = ctx.state.get("total", 0) + await ctx.wait_for_signal("item", type=int)
+            await ctx.state.set("total", total)
+        await ctx.wait_for_signal("go on")
+        ctx.continue_as_new(ctx.input + 1)
+
+
 WORKFLOWS = [
     OrderWorkflow,
     FanOut,
@@ -340,4 +375,6 @@ WORKFLOWS = [
     Patched,
     Saga,
     Tagged,
+    Family,
+    Chained,
 ]

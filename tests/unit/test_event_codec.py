@@ -12,6 +12,8 @@ from loom.errors import HistoryError
 from loom.history import events
 from loom.history.codec import EVENT_TYPES, decode_event, encode_attributes, plain_attributes
 from loom.history.failures import Failure, FailureKind
+from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
+from loom.history.status import RunStatus
 from loom.retry import RetryPolicy
 from loom.timeouts import TimeoutType
 
@@ -44,6 +46,20 @@ SAMPLES: dict[str, Any] = {
     "retry": RetryPolicy(maximum_attempts=None, non_retryable=(ValueError, "Declined")).terms,
     "local": True,
     "timeout": TimeoutType.HEARTBEAT,
+    "parent": ParentRun("order", "0123", 3, "4567"),
+    "continued_from": "89ab",
+    "children": (
+        ChildRun("order/1", "cdef", ParentClosePolicy.CANCEL),
+        ChildRun("order/2", "fedc", ParentClosePolicy.ABANDON),
+    ),
+    "carries_state": True,
+    "child_id": 10,
+    "signal_id": 11,
+    "cancel_id": 12,
+    "workflow_id": "order ☃",
+    "run_id": "0123456789abcdef",
+    "policy": ParentClosePolicy.TERMINATE,
+    "status": RunStatus.CANCELLED,
 }
 
 
@@ -87,10 +103,17 @@ def test_the_names_of_event_types_never_change() -> None:
         "ACTIVITY_COMPLETED",
         "ACTIVITY_FAILED",
         "ACTIVITY_SCHEDULED",
+        "CANCEL_SENT",
+        "CHILD_CANCEL_REQUESTED",
+        "CHILD_COMPLETED",
+        "CHILD_FAILED",
+        "CHILD_STARTED",
         "COMPENSATION_REGISTERED",
         "PATCH_APPLIED",
         "SIDE_EFFECT_RECORDED",
         "SIGNAL_RECEIVED",
+        "SIGNAL_SENT",
+        "STATE_CARRIED",
         "STATE_SET",
         "STATE_UPDATE",
         "TAGS_SET",
@@ -100,6 +123,7 @@ def test_the_names_of_event_types_never_change() -> None:
         "WORKFLOW_CANCELLED",
         "WORKFLOW_CANCEL_REQUESTED",
         "WORKFLOW_COMPLETED",
+        "WORKFLOW_CONTINUED_AS_NEW",
         "WORKFLOW_FAILED",
         "WORKFLOW_STARTED",
         "WORKFLOW_TERMINATED",
@@ -175,6 +199,7 @@ def test_nothing_but_the_final_events_ends_a_run() -> None:
         "WORKFLOW_FAILED",
         "WORKFLOW_CANCELLED",
         "WORKFLOW_TERMINATED",
+        "WORKFLOW_CONTINUED_AS_NEW",
     }
 
 
