@@ -12,11 +12,13 @@ from loom.cli.debugger import ReplayDebugger
 from loom.cli.events import exact_time, what_happened
 from loom.cli.exits import CommandError
 from loom.cli.output import harmless
+from loom.engine.instance import WorkflowInstance
 from loom.history.codec import EVENT_TYPES
 from loom.history.events import ArrivalEvent, Stamped
 from loom.history.payloads import PayloadConverter
-from loom.runner.replayer import not_served, replay
+from loom.runner.replayer import not_served, replayed
 from loom.runner.views import history_event
+from loom.runner.waits import waiting_at
 
 
 class DebugSession:
@@ -37,7 +39,7 @@ class DebugSession:
         self._workflow = workflow
         self._history = history
         self._converter = PayloadConverter(codecs)
-        self._debugger = ReplayDebugger(workflow.cls.__module__.partition(".")[0])
+        self._debugger = ReplayDebugger(workflow.cls)
         self._begin_at = _last_arrival(history, at)
 
     def run(self) -> bool:
@@ -47,17 +49,19 @@ class DebugSession:
             f"Replaying {_events(history)} of {harmless(history.workflow_id)} (run "
             f"{history.run_id}, {harmless(history.name)} version {harmless(history.version)})."
         )
-        problem: Exception | None = None
         try:
-            replay(self._workflow, history, self._converter, on_arrival=self._on_arrival)
+            with replayed(
+                self._workflow, history, self._converter, on_arrival=self._on_arrival
+            ) as instance:
+                debugger.end()
+                if not debugger.quitting:
+                    self._tell_end(instance)
         except Exception as error:
-            problem = error
-        finally:
             debugger.end()
-        if debugger.quitting:
-            return True
-        click.echo(self._outcome(problem))
-        return problem is None
+            if not debugger.quitting:
+                click.echo(f"The replay broke.\n{harmless(str(error))}")
+                return False
+        return True
 
     def _on_arrival(self, sequence: int, arrival: Stamped) -> None:
         if self._debugger.quitting:
@@ -70,12 +74,14 @@ class DebugSession:
         if sequence == self._begin_at:
             self._debugger.begin()
 
-    def _outcome(self, problem: Exception | None) -> str:
-        if problem is not None:
-            return f"The replay broke.\n{harmless(str(problem))}"
-        if self._history.status.is_open:
-            return "The history ends here: the run is open, and the code fits what it has done."
-        return f"The run ends here, {self._history.status}, and the code fits what it has done."
+    def _tell_end(self, instance: WorkflowInstance) -> None:
+        if not self._history.status.is_open:
+            status = self._history.status
+            click.echo(f"The run ends here, {status}, and the code fits what it has done.")
+            return
+        click.echo("The history ends here: the run is open, and the code fits what it has done.")
+        for place in filter(None, map(waiting_at, instance.coroutines)):
+            click.echo(f"It waits at {harmless(place)}")
 
 
 class _Left(Exception):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import pdb
 import sys
-import sysconfig
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-_LOOM: Final = f"{Path(__file__).parents[1]}{os.sep}"
-_STANDARD: Final = f"{sysconfig.get_path('stdlib')}{os.sep}"
-_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+from loom.authoring.user_code import count_as_user_code, is_users_file
+
 _COROUTINES: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR
 
 
@@ -23,10 +19,10 @@ class ReplayDebugger(pdb.Pdb):
     quitting = False
     """Whether it was told to quit."""
 
-    def __init__(self, package: str) -> None:
-        """``package`` is the user's, even when it is installed among the libraries."""
+    def __init__(self, workflow: type) -> None:
+        """Its package is the user's, even when it is installed among the libraries."""
         super().__init__()
-        self._package = package
+        count_as_user_code(workflow)
 
     def begin(self) -> None:
         """Stop as soon as the user's code runs. Called by the code that runs it."""
@@ -39,7 +35,7 @@ class ReplayDebugger(pdb.Pdb):
         sys.settrace(None)
 
     def stop_here(self, frame: FrameType) -> bool:
-        return self._is_users(frame) and super().stop_here(frame)
+        return _is_users(frame) and super().stop_here(frame)
 
     def user_call(self, frame: FrameType, argument_list: Any) -> None:
         # A function stops at its first line. A coroutine that goes on stops at its `await`, where
@@ -52,11 +48,8 @@ class ReplayDebugger(pdb.Pdb):
         if not frame.f_code.co_flags & _COROUTINES:
             super().user_return(frame, return_value)
 
-    def _is_users(self, frame: FrameType) -> bool:
-        """Whether a frame is of what the user wrote, rather than of Loom or another library."""
-        if frame.f_globals.get("__name__", "").partition(".")[0] == self._package:
-            return True
-        filename = frame.f_code.co_filename
-        if filename.startswith(("<", _LOOM, _STANDARD)):
-            return False
-        return not any(folder in filename for folder in _INSTALLED)
+
+def _is_users(frame: FrameType) -> bool:
+    filename = frame.f_code.co_filename
+    # What a library has made up, as a dataclass does, has no source to be shown.
+    return not filename.startswith("<") and is_users_file(filename)

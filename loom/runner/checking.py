@@ -14,7 +14,7 @@ from loom.runner.views import exported
 from loom.storage.records import RunFilter, RunRecord
 from loom.storage.repository import RunRepository
 
-_PAGE: Final = 100
+_PAGE: Final = 500
 
 
 async def check_runs(

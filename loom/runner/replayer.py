@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.forbidden import GuardMode
 from loom.authoring.registry import Registry
+from loom.engine.instance import WorkflowInstance
 from loom.errors import (
     CodecError,
     HistoryError,
@@ -139,13 +141,14 @@ class Replayer:
         delivered: deque[int] = deque(maxlen=1)
         problem: Exception | None = None
         try:
-            replay(
+            with replayed(
                 self._workflow_of(history),
                 history,
                 self._converter,
                 on_arrival=lambda sequence, _: delivered.append(sequence),
                 guards=self._guards,
-            )
+            ):
+                pass
         except Exception as error:
             problem = error
         return _result(history, problem, next(iter(delivered), None))
@@ -182,15 +185,16 @@ def _outcome_of(problem: Exception | None) -> ReplayOutcome:
     return ReplayOutcome.BROKEN
 
 
-def replay(
+@contextmanager
+def replayed(
     workflow: CompiledWorkflow,
     history: RunHistory,
     converter: PayloadConverter,
     *,
     on_arrival: OnArrival | None = None,
     guards: GuardMode = "error",
-) -> None:
-    """Bring a fresh instance to where a history ends, and let it go.
+) -> Iterator[WorkflowInstance]:
+    """A fresh instance, brought to where a history ends, and let go at the end of the block.
 
     Raises whatever halts the instance: ``HistoryError``, ``NonDeterministicWorkflowError``,
     ``PayloadError``.
@@ -205,6 +209,7 @@ def replay(
     )
     try:
         instance.replay_until_block(map(stamped_event, history.events), on_arrival=on_arrival)
+        yield instance
     finally:
         instance.unwind()
 

@@ -14,9 +14,9 @@ from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, RunKey
 from loom.runner.revival import revive
+from loom.runner.waits import waiting_at
 from loom.storage.records import RunRecord, WriteOutcome
 from loom.storage.repository import Repository
-from loom.testing.waits import waiting_at
 
 _MOST_TOLD = 10
 

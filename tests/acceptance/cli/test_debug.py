@@ -84,7 +84,11 @@ def test_a_run_is_stepped_through_from_its_first_line(shell: Shell) -> None:
     assert last_step.count("ACTIVITY_COMPLETED") == 2
     assert f"twice.py({line_of('return await ctx.wait')})run()" in last_step
     assert both == "(16, 200)\n"
-    assert end == "The history ends here: the run is open, and the code fits what it has done.\n"
+    assert end.splitlines() == [
+        "The history ends here: the run is open, and the code fits what it has done.",
+        f"It waits at twice.py:{line_of('return await ctx.wait')}, in run: return await "
+        'ctx.wait_for_signal("go", type=int) + second + third',
+    ]
     assert shell.json("show", "t", "--history") == before
 
 

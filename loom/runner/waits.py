@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import linecache
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import loom
-
-_OURS: Final = (
-    str(Path(loom.__file__ or "").parent),
-    str(Path(asyncio.__file__ or "").parent),
-    contextlib.__file__,
-)
+from loom.authoring.user_code import is_users_file
 
 
 def waiting_at(coroutine: Any) -> str:
@@ -23,7 +15,7 @@ def waiting_at(coroutine: Any) -> str:
     found = ""
     while coroutine is not None:
         frame = _frame(coroutine)
-        if frame is not None and not frame.f_code.co_filename.startswith(_OURS):
+        if frame is not None and is_users_file(frame.f_code.co_filename):
             found = _line(frame)
         coroutine = next(
             (getattr(coroutine, name) for name in _AWAITED if hasattr(coroutine, name)), None
