@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
 
+import loom
 from loom.authoring.activity import activity
 from loom.authoring.compiled import workflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.workflow import Workflow
-from loom.errors import ActivityFailedError
+from loom.errors import ActivityFailedError, CompensationFailedError, SideEffectFailedError
 
 type Ctx = WorkflowContext[Any, Any]
 type Node = Leaf | Branch
@@ -118,6 +119,57 @@ async def _generator(ctx: Ctx, number: int) -> Any:
     return number
 
 
+async def _wait_until(ctx: Ctx, number: int) -> Any:
+    await ctx.wait_until(lambda: f"key-{number % 3}" in ctx.state)
+    return ctx.state.get(f"key-{number % 3}")
+
+
+async def _impatient_wait_until(ctx: Ctx, number: int) -> Any:
+    try:
+        await ctx.wait_until(lambda: ctx.history_length > 8 * number, timeout=number)
+    except TimeoutError:
+        return "not so many events"
+    return ctx.history_length
+
+
+async def _side_effect(ctx: Ctx, number: int) -> Any:
+    length = ctx.history_length
+    await ctx.state.set(f"key-{number % 3}", ctx.side_effect(lambda: length))
+
+
+async def _careful_side_effect(ctx: Ctx, number: int) -> Any:
+    try:
+        return ctx.side_effect(lambda: 5 // (number % 2))
+    except SideEffectFailedError as error:
+        return error.cause_message
+
+
+async def _patched(ctx: Ctx, number: int) -> Any:
+    if ctx.patched(f"patch-{number % 3}"):
+        return await ctx.activity(work, number)
+    return "before"
+
+
+async def _deprecated(ctx: Ctx, number: int) -> Any:
+    ctx.deprecate_patch(f"patch-{number % 3}")
+
+
+async def _asked_patch(ctx: Ctx, number: int) -> Any:
+    ctx.patched(f"patch-{number % 3}")
+
+
+async def _before_patch(ctx: Ctx, number: int) -> Any:
+    return "before"
+
+
+async def _nothing(ctx: Ctx, number: int) -> Any:
+    return None
+
+
+async def _cancelled(ctx: Ctx, number: int) -> Any:
+    return [ctx.cancel_requested, ctx.cancel_reason, ctx.should_continue_as_new]
+
+
 _LEAVES: dict[str, Callable[[Ctx, int], Awaitable[Any]]] = {
     "activity": _activity,
     "careful activity": _careful_activity,
@@ -130,6 +182,16 @@ _LEAVES: dict[str, Callable[[Ctx, int], Awaitable[Any]]] = {
     "batch": _batch,
     "log": _log,
     "generator": _generator,
+    "wait until": _wait_until,
+    "impatient wait until": _impatient_wait_until,
+    "side effect": _side_effect,
+    "careful side effect": _careful_side_effect,
+    "patched": _patched,
+    "deprecated patch": _deprecated,
+    "asked patch": _asked_patch,
+    "before patch": _before_patch,
+    "nothing": _nothing,
+    "cancelled": _cancelled,
 }
 
 
@@ -209,6 +271,66 @@ async def _stubborn(ctx: Ctx, branch: Branch) -> Any:
         return ["cancelled", await _careful_activity(ctx, branch.number)]
 
 
+async def _wait(ctx: Ctx, branch: Branch) -> Any:
+    tasks = [asyncio.create_task(run_node(ctx, node)) for node in branch.nodes]
+    when = _RETURN_WHEN[branch.number % 3]
+    try:
+        done, waiting = await loom.wait(tasks, timeout=branch.number, return_when=when)
+    except asyncio.CancelledError:
+        _cancel(tasks)
+        raise
+    _cancel(waiting)
+    return [len(done), *map(_shown, await asyncio.gather(*tasks, return_exceptions=True))]
+
+
+async def _as_completed(ctx: Ctx, branch: Branch) -> Any:
+    tasks = [asyncio.create_task(run_node(ctx, node)) for node in branch.nodes]
+    timeout = branch.number if branch.number % 2 else None
+    order: list[asyncio.Future[Any]] = []
+    try:
+        async for task in loom.as_completed(tasks, timeout=timeout):
+            order.append(task)  # noqa: PERF401  # those that came before the time was over count
+    except TimeoutError:
+        await ctx.state.set("late", len(order))
+    finally:
+        _cancel(tasks)
+    return [_shown(_outcome(task)) for task in order]
+
+
+async def _shield(ctx: Ctx, branch: Branch) -> Any:
+    inner = asyncio.create_task(_sequence(ctx, branch))
+    try:
+        async with asyncio.timeout(branch.number):
+            return await asyncio.shield(inner)
+    except TimeoutError:
+        return _shown((await asyncio.gather(inner, return_exceptions=True))[0])
+
+
+async def _saga(ctx: Ctx, branch: Branch) -> Any:
+    done = []
+    async with ctx.saga(on_error="stop" if branch.number % 2 else "continue") as saga:
+        for number, node in enumerate(branch.nodes):
+            saga.compensate(clean_up, number)
+            done.append(await run_node(ctx, node))
+    return done
+
+
+async def _caught_saga(ctx: Ctx, branch: Branch) -> Any:
+    try:
+        async with asyncio.timeout(branch.number):
+            return await _saga(ctx, branch)
+    except (TimeoutError, ActivityFailedError, CompensationFailedError) as error:
+        return _shown(error)
+
+
+_RETURN_WHEN = (asyncio.FIRST_COMPLETED, asyncio.FIRST_EXCEPTION, asyncio.ALL_COMPLETED)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
 _BRANCHES: dict[str, Callable[[Ctx, Branch], Awaitable[Any]]] = {
     "sequence": _sequence,
     "gather": _gather,
@@ -220,10 +342,15 @@ _BRANCHES: dict[str, Callable[[Ctx, Branch], Awaitable[Any]]] = {
     "first of": _first_of,
     "finally": _finally,
     "stubborn": _stubborn,
+    "wait": _wait,
+    "as completed": _as_completed,
+    "shield": _shield,
+    "saga": _saga,
+    "caught saga": _caught_saga,
 }
 
 
-def _outcome(task: asyncio.Task[Any]) -> Any:
+def _outcome(task: asyncio.Future[Any]) -> Any:
     if task.cancelled():
         return asyncio.CancelledError()
     return task.exception() or task.result()
@@ -237,6 +364,14 @@ async def run_node(ctx: Ctx, node: Node) -> Any:
     if isinstance(node, Leaf):
         return await _LEAVES[node.kind](ctx, node.number)
     return await _BRANCHES[node.kind](ctx, node)
+
+
+def changed(program: Node, kinds: Mapping[str, str]) -> Node:
+    """The program with every leaf of some kinds turned into another."""
+    if isinstance(program, Leaf):
+        return Leaf(kinds.get(program.kind, program.kind), program.number)
+    nodes = tuple(changed(node, kinds) for node in program.nodes)
+    return Branch(program.kind, nodes, program.number)
 
 
 def workflow_for(program: Node) -> type[Workflow[Any, Any]]:

@@ -94,6 +94,7 @@ def state_of(instance: WorkflowInstance) -> tuple[object, ...]:
         instance.wake_at,
         instance._recorder.last_id,
         instance._log.count,
+        instance.history_length,
         instance.random.getstate(),
         sorted(instance._activities) if instance.is_open else None,
     )
@@ -173,11 +174,7 @@ def test_the_history_of_a_run_is_sound(program: Node, moves: list[Move]) -> None
     run = Played(program, moves).run
     moments = [stamped.at for stamped in run.history]
     assert moments == sorted(moments)
-    asked = [
-        getattr(event, "activity_id", None) or getattr(event, "timer_id", None)
-        for event in run.commands
-        if event.type in ("ACTIVITY_SCHEDULED", "TIMER_STARTED")
-    ]
+    asked = [getattr(event, IDS[event.type]) for event in run.commands if event.type in IDS]
     assert asked == list(range(1, len(asked) + 1))
     answered = [
         (kind, getattr(event, name))
@@ -191,6 +188,12 @@ def test_the_history_of_a_run_is_sound(program: Node, moves: list[Move]) -> None
 
 
 FINALS = {"WORKFLOW_COMPLETED", "WORKFLOW_FAILED", "WORKFLOW_CANCELLED", "WORKFLOW_TERMINATED"}
+IDS = {
+    "ACTIVITY_SCHEDULED": "activity_id",
+    "TIMER_STARTED": "timer_id",
+    "SIDE_EFFECT_RECORDED": "side_effect_id",
+    "COMPENSATION_REGISTERED": "compensation_id",
+}
 ANSWERS = {
     "ACTIVITY_COMPLETED": [("activity", "activity_id")],
     "ACTIVITY_FAILED": [("activity", "activity_id")],
