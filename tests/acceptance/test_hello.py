@@ -16,14 +16,27 @@ PRINTED = {
     "activity": "Hello, World!\n",
     "activity_choice": "Ordered 5 bananas, 12 cherries, 2 apples\n",
     "activity_threaded": "['one from a thread', 'two from a thread']\n",
+    "async_completion": "You may.\n",
     "cancellation": (
         "the activity was cancelled, too\n"
         "cleaned up\n"
         "Workflow 'hello-cancellation' was cancelled: enough of it\n"
     ),
     "exception": "RuntimeError: gave up after 2 attempts\nTrue\n",
+    "heartbeat": "attempt 2 copied 2 of 5\n",
     "parallel_activity": (
         "Hello, Ada! Hello, Barbara! Hello, Grace! Hello, Katherine! Hello, Margaret!\n"
+    ),
+    "patch": "Good day, World.\nHello, World!\n",
+    "query": "Hello, World!\nGoodbye, World!\n",
+    "saga": (
+        "booked a hotel\nbooked a car\ncancelled the car\ncancelled the hotel\n"
+        "loom.errors.ActivityFailedError\n"
+    ),
+    "search_attributes": (
+        "hello-tags-2 {'customer': 'Ada', 'stage': 'packing'}\n"
+        "hello-tags-0 {'customer': 'Ada', 'stage': 'packing'}\n"
+        "2 sent\n"
     ),
     "signal": "['Hello, Ada', 'Hello, Grace']\n",
 }

@@ -25,6 +25,10 @@ SAVED_COLUMNS = (
 
 _OWNER = uuid.uuid4().hex
 _LEASE = 10_000_000  # microseconds
+_SCHEMA_VERSIONS = {"WORKFLOW_STARTED": 2, "ACTIVITY_SCHEDULED": 2}
+"""Of those events that are not in their first."""
+
+_FLAGS = b'["signal-before-timer"]'
 _STARTED_PAYLOAD = b'["int",1000]'
 _RESULT = b'["int",2000]'
 
@@ -62,7 +66,7 @@ class RunRows:
     def start(self) -> Rows:
         """The run with its first activity, leased to its worker."""
         now = _now()
-        started = b'{"name":"%b","version":"1"}' % self._workflow.encode()
+        started = b'{"name":"%b","version":"1","flags":%b}' % (self._workflow.encode(), _FLAGS)
         events = [
             self._event("WORKFLOW_STARTED", now, started, _STARTED_PAYLOAD),
             self._scheduled(now),
@@ -77,6 +81,7 @@ class RunRows:
             *(None, None, None),
             *(_OWNER, self._due_at, 1, self._due_at),
             *(0, 0),
+            *(None, None, None),
         )
         return Rows(new_runs=[run], events=events, new_tasks=[self._task(now)])
 
@@ -117,7 +122,8 @@ class RunRows:
 
     def _event(self, type: str, now: int, attributes: bytes, payload: bytes) -> Row:
         self._sequence += 1
-        return (self._key, self._sequence, type, 1, now, attributes, payload, None)
+        schema_version = _SCHEMA_VERSIONS.get(type, 1)
+        return (self._key, self._sequence, type, schema_version, now, attributes, payload, None)
 
     def _task(self, now: int) -> Row:
         expires_at = now + _LEASE
@@ -129,7 +135,7 @@ class RunRows:
             *(now, expires_at),
             *(1, 0),
             *(_OWNER, 1, expires_at),
-            None,
+            *(None, None, None, None),
         )
 
 
