@@ -186,6 +186,22 @@ class Deaf(Interceptor):
         return answer
 
 
+class LateAnswer(Interceptor):
+    """Does one method's calls, and holds back the answers until they may be heard."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self.is_done = asyncio.Event()
+        self.may_be_heard = asyncio.Event()
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        answer = await call()
+        if method == self._method:
+            self.is_done.set()
+            await self.may_be_heard.wait()
+        return answer
+
+
 class Gate(Interceptor):
     """Holds one method's calls until it is opened."""
 

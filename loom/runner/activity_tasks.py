@@ -190,6 +190,7 @@ class ActivityTasks:
 
     async def complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         """End an attempt through the store, however long that is away."""
+        attempt.is_ending = True
         with self._clock.at_work():
             await self._outcomes.write(attempt, outcome)
         self.drop(attempt)
@@ -213,12 +214,16 @@ class ActivityTasks:
             attempt.task.cancel()
 
     def lost(self, leases: Sequence[TaskLease]) -> None:
-        """Stop the attempts that somebody else holds now."""
+        """Stop the attempts that somebody else holds now.
+
+        One that is ending may have lost its lease by that, and learns it from its own write.
+        """
         gone = {(lease.run_key, lease.activity_id, lease.token) for lease in leases}
         stopped = [
             attempt
             for attempt in self._running
             if (attempt.run_key, attempt.activity_id, attempt.token) in gone
+            and not attempt.is_ending
         ]
         for attempt in stopped:
             _log.warning("activity %s: lease lost, attempt stopped", attempt.name)

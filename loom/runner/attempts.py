@@ -34,6 +34,8 @@ class Attempt:
     given_up: bool = False
     """Whether nobody wants its outcome any more."""
     timed_out: bool = False
+    is_ending: bool = False
+    """Whether its outcome is on its way to the store, which answers whether it came in time."""
     details: bytes | None = None
     """What was last said by a heartbeat, of this attempt or of one before."""
     unsaved: bool = False

@@ -14,7 +14,7 @@ import pytest
 import loom
 from loom import RunStatus
 from tests.conditions import cut_off, eventually
-from tests.faults import Deaf, Fault, Faulty, Gate, Outage, watched_app
+from tests.faults import Deaf, Fault, Faulty, Gate, LateAnswer, Outage, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -252,3 +252,36 @@ async def test_an_attempt_keeps_its_lease_when_the_answer_to_the_one_before_is_l
             assert lease.token == 2
             may_end.set()
             assert await handle.result(10) == "over"
+
+
+async def test_an_attempt_that_is_ending_is_not_stopped_when_its_lease_ends_with_it(
+    any_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store has its failure, and a renewal finds that before its own write does."""
+    attempts: list[int] = []
+
+    @loom.activity(retry=loom.RetryPolicy(maximum_attempts=2, initial_interval=timedelta(0)))
+    async def fail_once() -> str:
+        attempts.append(loom.activity_info().attempt)
+        if len(attempts) == 1:
+            raise ValueError("once")
+        return "over"
+
+    @loom.workflow
+    class Trying(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> str:
+            return await ctx.activity(fail_once)
+
+    late = LateAnswer("complete_activity_tasks")
+    async with watched_app(any_dsn, late) as app:
+        worker = app.worker(workflows=[Trying], activities=[fail_once])
+        worker._leases.start = lambda: None  # type: ignore[method-assign]
+        async with worker:
+            handle = await app.start(Trying)
+            await late.is_done.wait()
+            [lease] = worker._activities._held.snapshot().tasks
+            worker._activities.lost([lease])
+            late.may_be_heard.set()
+            assert await handle.result(10) == "over"
+    assert attempts == [1, 2]
+    assert caplog.text == ""
