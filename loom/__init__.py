@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     from loom.errors import StoreError as StoreError
     from loom.errors import StoreUnavailableError as StoreUnavailableError
     from loom.errors import UnsupportedStoreError as UnsupportedStoreError
+    from loom.errors import UpdateError as UpdateError
+    from loom.errors import UpdateFailedError as UpdateFailedError
+    from loom.errors import UpdateRejectedError as UpdateRejectedError
+    from loom.errors import UpdateUnfinishedError as UpdateUnfinishedError
     from loom.errors import WorkflowAlreadyStartedError as WorkflowAlreadyStartedError
     from loom.errors import WorkflowCancelledError as WorkflowCancelledError
     from loom.errors import WorkflowClosedError as WorkflowClosedError
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from loom.handle import HistoryEvent as HistoryEvent
     from loom.handle import LogLine as LogLine
     from loom.handle import PendingActivity as PendingActivity
+    from loom.handle import UpdateHandle as UpdateHandle
     from loom.handle import WorkflowHandle as WorkflowHandle
     from loom.handle import WorkflowInfo as WorkflowInfo
     from loom.history.export import RunHistory as RunHistory
@@ -133,6 +138,10 @@ _HOMES = {
         "StoreError",
         "StoreUnavailableError",
         "UnsupportedStoreError",
+        "UpdateError",
+        "UpdateFailedError",
+        "UpdateRejectedError",
+        "UpdateUnfinishedError",
         "WorkflowAlreadyStartedError",
         "WorkflowCancelledError",
         "WorkflowClosedError",
@@ -142,7 +151,14 @@ _HOMES = {
         "WorkflowNotServedError",
         "WorkflowTerminatedError",
     ),
-    "loom.handle": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowHandle", "WorkflowInfo"),
+    "loom.handle": (
+        "HistoryEvent",
+        "LogLine",
+        "PendingActivity",
+        "UpdateHandle",
+        "WorkflowHandle",
+        "WorkflowInfo",
+    ),
     "loom.history.export": ("RunHistory",),
     "loom.history.payloads": ("PayloadCodec",),
     "loom.history.records": ("EventRecord",),

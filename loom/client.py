@@ -17,11 +17,12 @@ from loom.errors import (
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
-from loom.handle import Call, HistoryEvent, LogLine, RunAccess, WorkflowInfo
+from loom.handle import Call, HistoryEvent, LogLine, RunAccess, UpdateHandle, WorkflowInfo
 from loom.history.events import (
     Event,
     SignalReceived,
     Stamped,
+    UpdateCompleted,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowContinuedAsNew,
@@ -52,6 +53,7 @@ from loom.runner.transitions import (
     message_event,
     terminated_effects,
 )
+from loom.runner.updates import UpdateSender, update_error
 from loom.runner.views import execution_error, exported, history_event, log_line, workflow_info
 from loom.storage.notifier import CALLED_OFF, MESSAGES, activity_topic, run_topic, workflow_topic
 from loom.storage.records import (
@@ -95,6 +97,7 @@ class Client(RunAccess):
         self._clock = clock
         self._is_worked_on_here = is_worked_on_here
         self._queries = Queries(store.repository, converter, workers)
+        self._updates = UpdateSender(store, clock)
 
     # --- looking ---
 
@@ -260,6 +263,33 @@ class Client(RunAccess):
     ) -> Any:
         run = await self._find(workflow_id, run_id)
         return await self._queries.ask(run, call, _code(code))
+
+    async def start_update(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        call: Call,
+        code: object,
+        update_id: str | None,
+    ) -> UpdateHandle[Any]:
+        encoded = encoded_call(HandlerKind.UPDATE, call, _code(code), self._converter)
+        update_id = new_id() if update_id is None else check_id("request id", update_id)
+        run = await self._updates.send(workflow_id, run_id, update_id, encoded)
+        return UpdateHandle(self, workflow_id, run.run_id, update_id, encoded.result_type)
+
+    async def update_result(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        update_id: str,
+        declared: Any,
+        timeout: float | None,
+    ) -> Any:
+        async with self._clock.timeout(timeout):
+            outcome = await self._updates.outcome(workflow_id, run_id, update_id)
+        if isinstance(outcome, UpdateCompleted):
+            return self._converter.decode(outcome.payload, declared)
+        raise update_error(outcome, workflow_id, update_id)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowCancelRequested(_check_reason(reason))

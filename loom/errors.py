@@ -15,6 +15,10 @@ LoomError
 ├── QueryError                    a query has no answer: no such handler, or no run to ask
 │   └── QueryFailedError          its handler raised
 ├── ReadOnlyError                 what may only look asked for what would change the run
+├── UpdateError                   an update has not come to its result
+│   ├── UpdateRejectedError       it was not accepted, and has changed nothing
+│   ├── UpdateFailedError         its handler raised
+│   └── UpdateUnfinishedError     the run ended before it was done
 ├── WorkflowNotServedError        the code of a run's workflow, in its version, is not here
 ├── WorkflowAlreadyStartedError   an open run already has that id
 ├── WorkflowClosedError           the run has ended, so it takes no more messages
@@ -117,6 +121,46 @@ class QueryFailedError(QueryError):
 
 class ReadOnlyError(LoomError):
     """A query, a validator or a side effect's function asked for what would change the run."""
+
+
+class UpdateError(LoomError):
+    """An update has not come to its result.
+
+    Attributes:
+        workflow_id, update_id: which update.
+        cause_type: qualified name of the exception that refused or ended it, when there was one.
+        cause_message: its message.
+        cause_traceback: its traceback as text, causes included; empty when there was none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: WorkflowId,
+        update_id: str,
+        cause_type: str = "",
+        cause_message: str = "",
+        cause_traceback: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.update_id = update_id
+        self.cause_type = cause_type
+        self.cause_message = cause_message
+        self.cause_traceback = cause_traceback
+
+
+class UpdateRejectedError(UpdateError):
+    """The update was not accepted, and has changed nothing."""
+
+
+class UpdateFailedError(UpdateError):
+    """The handler of the update raised."""
+
+
+class UpdateUnfinishedError(UpdateError):
+    """The run ended before the update was done."""
 
 
 class WorkflowNotServedError(LoomError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Generic, TypeVar, overload
@@ -127,6 +127,26 @@ class RunAccess(ABC):
     @abstractmethod
     async def query(
         self, workflow_id: WorkflowId, run_id: RunId | None, call: Call, code: object
+    ) -> Any: ...
+
+    @abstractmethod
+    async def start_update(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        call: Call,
+        code: object,
+        update_id: str | None,
+    ) -> UpdateHandle[Any]: ...
+
+    @abstractmethod
+    async def update_result(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        update_id: str,
+        declared: Any,
+        timeout: float | None,
     ) -> Any: ...
 
     @abstractmethod
@@ -267,6 +287,84 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         call, _ = self._call(query, args, kwargs)
         return await self._access.query(self.workflow_id, self.run_id, call, self._code)
 
+    @overload
+    async def update(
+        self, name: str, /, payload: Any = None, *, request_id: str | None = None
+    ) -> Any: ...
+
+    @overload
+    async def update[**P, T](
+        self,
+        update: Callable[Concatenate[Any, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T: ...
+
+    @overload
+    async def update[**P, T](
+        self, update: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    async def update(self, update: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Send an update, wait until its handler has ended, however long, and return its result.
+
+        Whoever stops waiting stops nothing: the update is durable as soon as it is sent.
+
+        Args:
+            update: the handler, as in ``handle.update(Order.add_item, item)``, with its arguments;
+                or a name, with a payload. With a handler the id is given by ``with_request_id``.
+            request_id: sending again with the same one gets the answer of the first.
+
+        Raises:
+            UpdateRejectedError: it was not accepted: its validator raised, the payload does not fit
+                the handler, or there is none.
+            UpdateFailedError: the handler raised.
+            UpdateUnfinishedError: the run ended before the handler did.
+            WorkflowClosedError: the run has ended.
+            PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
+            DefinitionError: the method is no update handler.
+        """
+        call, request_id = self._call(update, args, kwargs)
+        return await (await self._send_update(call, request_id)).result()
+
+    @overload
+    async def start_update(
+        self, name: str, /, payload: Any = None, *, request_id: str | None = None
+    ) -> UpdateHandle[Any]: ...
+
+    @overload
+    async def start_update[**P, T](
+        self,
+        update: Callable[Concatenate[Any, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> UpdateHandle[T]: ...
+
+    @overload
+    async def start_update[**P, T](
+        self, update: Callable[Concatenate[Any, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> UpdateHandle[T]: ...
+
+    async def start_update(self, update: Any, /, *args: Any, **kwargs: Any) -> UpdateHandle[Any]:
+        """Send an update without waiting for it; it is durable when this returns.
+
+        Nobody has looked at it then: whether it was accepted is told with its result. The arguments
+        are those of ``update``, which raises as this does when the update cannot be sent.
+        """
+        call, request_id = self._call(update, args, kwargs)
+        return await self._send_update(call, request_id)
+
+    def update_handle(self, update_id: str) -> UpdateHandle[Any]:
+        """A handle to an update that was sent with that request id, from anywhere."""
+        return UpdateHandle(self._access, self.workflow_id, self.run_id, update_id)
+
+    async def _send_update(self, call: Call, request_id: str | None) -> UpdateHandle[Any]:
+        return await self._access.start_update(
+            self.workflow_id, self.run_id, call, self._code, request_id
+        )
+
     def _call(
         self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Call, str | None]:
@@ -308,6 +406,46 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
     def __repr__(self) -> str:
         run = f", run_id={self.run_id!r}" if self.run_id else ""
         return f"<WorkflowHandle {self.workflow_id!r}{run}>"
+
+
+class UpdateHandle(Generic[R_co]):  # noqa: UP046
+    """An update that was sent, to be awaited from anywhere. Holds no connection and no state."""
+
+    def __init__(
+        self,
+        access: RunAccess,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        update_id: str,
+        result_type: Any = Any,
+    ) -> None:
+        self._access = access
+        self._result_type = result_type
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        """The run that it was sent to; it may have been continued since."""
+        self.update_id = update_id
+        """The request id that it was sent with, or one that was made up."""
+
+    async def result(self, timeout: timedelta | float | None = None) -> R_co:
+        """Wait until the handler has ended, however long, and return its result.
+
+        Args:
+            timeout: how long to wait, as ``timedelta`` or seconds; the update goes on regardless.
+
+        Raises:
+            UpdateError: it was rejected, failed, or was not done when the run ended.
+            WorkflowClosedError: the run ended without taking it.
+            TimeoutError: it has not ended in time.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        result: R_co = await self._access.update_result(
+            self.workflow_id, self.run_id, self.update_id, self._result_type, seconds
+        )
+        return result
+
+    def __repr__(self) -> str:
+        return f"<UpdateHandle {self.update_id!r} of {self.workflow_id!r}>"
 
 
 def _by_name(payload: Any = None, *, request_id: str | None = None) -> tuple[Any, str | None]:

@@ -26,6 +26,8 @@ from loom.history.events import (
     Event,
     SignalReceived,
     Stamped,
+    UpdateAnswer,
+    UpdateRequested,
     WorkflowCancelRequested,
     WorkflowCompleted,
     WorkflowFailed,
@@ -81,6 +83,8 @@ class SimulatedRun:
     guards: GuardMode = "error"
     history: list[Stamped] = field(default_factory=list)
     logs: list[LoggedLine] = field(default_factory=list)
+    answers: list[UpdateAnswer] = field(default_factory=list)
+    """What the senders of updates were told."""
     turns: list[int] = field(default_factory=list)
     """The length of the history at the end of each turn."""
 
@@ -97,11 +101,12 @@ class SimulatedRun:
         self.deliver(replace(started, **attributes))
         return self
 
-    def deliver(self, *events: ArrivalEvent) -> Decision:
+    def deliver(self, *events: ArrivalEvent | UpdateRequested) -> Decision:
         """All of them in one turn."""
         decision = self.instance.activate([Stamped(event, self.now) for event in events])
         self.history.extend(decision.events)
         self.logs.extend(decision.logs)
+        self.answers.extend(decision.answers)
         self.turns.append(len(self.history))
         return decision
 
@@ -144,6 +149,15 @@ class SimulatedRun:
 
     def signalled(self, name: str, payload: Any = None) -> SignalReceived:
         return SignalReceived(name, self.converter.encode(payload))
+
+    def update(self, name: str, payload: Any = None, *, update_id: str | None = None) -> None:
+        self.deliver(self.requested(name, payload, update_id=update_id))
+
+    def requested(
+        self, name: str, payload: Any = None, *, update_id: str | None = None
+    ) -> UpdateRequested:
+        """An update, by default with its name as its id."""
+        return UpdateRequested(update_id or name, name, self.converter.encode(payload))
 
     def cancel(self, reason: str = "") -> None:
         self.deliver(WorkflowCancelRequested(reason))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loom.history.events import Stamped
+from loom.history.events import Stamped, UpdateAnswer
 from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, WorkflowId
@@ -57,3 +57,5 @@ class Decision:
     relatives: Relatives
     taken: int = 0
     """How many of the arrivals were looked at: those after the run's end were not."""
+    answers: Sequence[UpdateAnswer] = ()
+    """What the senders of updates are told."""

@@ -28,16 +28,18 @@ class RunningHandlers:
     """The tasks of one run's handlers.
 
     Attributes:
+        table: all the handlers that there are.
         workflow: the object whose methods they are, once there is one.
+        is_ending: whether those that run were cancelled, and no more begin.
         error: what a signal's handler raised first, which fails the run.
     """
 
     def __init__(self, handlers: HandlerTable, recorder: Recorder, log: RunLog) -> None:
-        self._handlers = handlers
-        self._recorder = recorder
+        self.table = handlers
+        self.recorder = recorder
         self._log = log
         self._running: dict[asyncio.Task[None], HandlerDefinition] = {}
-        self._is_ending = False
+        self.is_ending = False
         self._main: asyncio.Task[Any] | None = None
         self.workflow: Any = None
         self.error: BaseException | None = None
@@ -54,15 +56,15 @@ class RunningHandlers:
 
     def take_signal(self, event: SignalReceived) -> bool:
         """Start the handler of a signal; whether there is one."""
-        handler = self._handlers.find(HandlerKind.SIGNAL, event.name)
-        if handler is None or self._is_ending:
+        handler = self.table.find(HandlerKind.SIGNAL, event.name)
+        if handler is None or self.is_ending:
             return False
-        self._start(handler, self._run_signal(handler, event))
+        self.start(handler, self._run_signal(handler, event))
         return True
 
     def refuse_waiting_for(self, name: str) -> None:
         """Raises ``DefinitionError`` for the name of signals that will never get to who waits."""
-        if self._handlers.find(HandlerKind.SIGNAL, name) is not None:
+        if self.table.find(HandlerKind.SIGNAL, name) is not None:
             raise DefinitionError(
                 f"The workflow has a handler for the signal {name!r}, which takes every signal of "
                 "that name: there is none to wait for. Keep what it brings in an attribute."
@@ -77,8 +79,9 @@ class RunningHandlers:
                 "handler set an attribute, and wait for that in the workflow's code."
             )
 
-    def _start(self, handler: HandlerDefinition, code: Awaitable[None]) -> None:
-        task = self._recorder.loop.start(code)
+    def start(self, handler: HandlerDefinition, code: Awaitable[None]) -> None:
+        """Run a handler's code as a task of its own."""
+        task = self.recorder.loop.start(code)
         self._running[task] = handler
         task.add_done_callback(self._forget)
 
@@ -89,21 +92,22 @@ class RunningHandlers:
 
     async def _run_signal(self, handler: HandlerDefinition, event: SignalReceived) -> None:
         try:
-            arguments = handler.read(event.name, event.payload, self._recorder.decode)
+            arguments = handler.read(event.name, event.payload, self.recorder.decode)
         except PayloadError as error:
             # Whoever sent it has gone on long ago; the run must outlive what strangers send it.
             text = f"The signal {event.name!r} was dropped: {error}"
             self._log.log(logging.ERROR, lambda: text)
             return
         try:
-            await self._call(handler, arguments)
+            await self.call(handler, arguments)
         except (StopReplay, GeneratorExit):
             raise
         except BaseException as error:
-            if not (self._is_ending and isinstance(error, asyncio.CancelledError)):
+            if not (self.is_ending and isinstance(error, asyncio.CancelledError)):
                 self._fail(error)
 
-    async def _call(self, handler: HandlerDefinition, arguments: dict[str, Any]) -> Any:
+    async def call(self, handler: HandlerDefinition, arguments: dict[str, Any]) -> Any:
+        """What a plain or an ``async`` handler returns."""
         answer = handler.call(self.workflow, arguments)
         return await answer if isinstance(answer, Awaitable) else answer
 
@@ -111,7 +115,7 @@ class RunningHandlers:
 
     def watch(self, main: asyncio.Task[Any]) -> None:
         """Tell of the run's first task, without which none goes on."""
-        if self._handlers:
+        if self.table:
             self._main = main
             main.add_done_callback(self._main_ended)
 
@@ -128,7 +132,7 @@ class RunningHandlers:
 
     def cancel(self, *, but: asyncio.Task[Any] | None = None) -> None:
         """Cancel all others that are running, and start no more."""
-        self._is_ending = True
+        self.is_ending = True
         for task in tuple(self._running):
             if task is not but:
                 task.cancel()

@@ -38,12 +38,13 @@ from loom.engine.handlers import RunningHandlers
 from loom.engine.labels import RunLabels
 from loom.engine.loop import DeterministicLoop
 from loom.engine.patches import Patches
-from loom.engine.queries import answer, copied
+from loom.engine.queries import answer, best_copy, copied
 from loom.engine.recorder import Recorder
 from loom.engine.run_log import RunLog
 from loom.engine.side_effects import SideEffects
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
+from loom.engine.updates import Updates
 from loom.errors import PayloadError, StopReplay
 from loom.history.events import (
     FINAL_STATUS,
@@ -61,6 +62,8 @@ from loom.history.events import (
     StateSet,
     StateUpdate,
     TimerFired,
+    UpdateAccepted,
+    UpdateRequested,
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowCompleted,
@@ -120,6 +123,7 @@ class WorkflowInstance(Runtime):
         self._labels = RunLabels(recorder)
         self._log = RunLog(recorder, {"workflow_id": workflow_id, "run_id": run_id})
         self._handlers = RunningHandlers(workflow.handlers, recorder, self._log)
+        self._updates = Updates(self._handlers)
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
@@ -170,16 +174,20 @@ class WorkflowInstance(Runtime):
         taken = 0
         try:
             with self._unwound_on_error():
-                for arrival in arrivals:
-                    taken += self.is_open
-                    if self.is_open and self._expects(arrival.event):
+                for sent in arrivals:
+                    if not self.is_open:
+                        break
+                    taken += 1
+                    arrival = self._admitted(sent)
+                    if arrival is not None and self._expects(arrival.event):
                         turn.append(arrival)
                         self._take(arrival)
         finally:
             self._log.pass_on()
         children = () if self.is_open else self._children.open
         relatives = Relatives(self.workflow_id, self.run_id, self._parent, children, self._carried)
-        return Decision(turn, self._log.lines, self.status, self.wake_at, relatives, taken)
+        answers = self._updates.take_answers()
+        return Decision(turn, self._log.lines, self.status, self.wake_at, relatives, taken, answers)
 
     def take_due(self, now: Micros) -> list[ArrivalEvent]:
         """What has come about because its moment has passed; each is given out once.
@@ -215,9 +223,17 @@ class WorkflowInstance(Runtime):
 
     def _copied(self, workflow: Any) -> Any:
         """The object of the run's code as a copy, whose changes are of no consequence."""
+        return copied(workflow, self._shared)
+
+    def _best_copy(self, workflow: Any) -> Any:
+        return best_copy(workflow, self._shared)
+
+    @property
+    def _shared(self) -> Sequence[object]:
+        """What a copy of the code's object refers to as it is."""
         context = self._context
-        shared = (self, self._loop, context, context and context.state, context and context.logger)
-        return copied(workflow, shared)
+        of_context = () if context is None else (context, context.state, context.logger)
+        return (self, self._loop, *of_context)
 
     @property
     def awaited_activities(self) -> list[int]:
@@ -266,6 +282,18 @@ class WorkflowInstance(Runtime):
             raise
 
     # --- arrivals ---
+
+    def _admitted(self, sent: Stamped) -> Stamped | None:
+        """What is to be taken of something that was sent: a rejected update is not."""
+        request = sent.event
+        if not isinstance(request, UpdateRequested):
+            return sent
+        with suppress(StopReplay):
+            if self._updates.admit(request, self._best_copy) and self.is_open:
+                accepted = UpdateAccepted(request.update_id, request.name, request.payload)
+                return Stamped(accepted, sent.at, sent.message_id)
+        self._recorder.raise_if_halted()
+        return None
 
     def _take(self, arrival: Stamped) -> None:
         self._loop.now = max(self._loop.now, arrival.at)
@@ -462,6 +490,7 @@ class WorkflowInstance(Runtime):
 
     def _end(self, status: RunStatus) -> None:
         self.status = status
+        self._updates.abandon()
         if not self._is_for_reading:
             self.unwind()
 
@@ -515,6 +544,7 @@ _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     ChildFailed: lambda run, event: run._children.on_failed(event),
     TimerFired: lambda run, event: run._timers.on_fired(event),
     SignalReceived: WorkflowInstance._on_signal,
+    UpdateAccepted: lambda run, event: run._updates.take(event),
     WorkflowCancelRequested: WorkflowInstance._on_cancel,
     WorkflowTerminated: WorkflowInstance._on_terminated,
 }

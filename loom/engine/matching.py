@@ -123,6 +123,18 @@ def unasked(answer: Event) -> NonDeterministicWorkflowError:
     )
 
 
+def unhandled(update: Event) -> NonDeterministicWorkflowError:
+    """The history holds an update for which the code has no handler."""
+    history, code = _describe(update), "has no handler for that update"
+    return NonDeterministicWorkflowError(
+        "The code no longer takes what the history recorded:\n"
+        f"  history: {history}\n"
+        f"  code:    {code}",
+        history=history,
+        code=code,
+    )
+
+
 def _forgotten(marker: PatchApplied) -> str:
     return (
         f"  The run has the patch {marker.patch_id!r}. If the code is to forget it, let it call "

@@ -51,6 +51,19 @@ def copied(workflow: object, shared: Iterable[object]) -> Any:
         return None
 
 
+def best_copy(workflow: object, shared: Iterable[object]) -> Any:
+    """The same, but with those attributes as they are that cannot be copied."""
+    whole = copied(workflow, shared)
+    if whole is not None:
+        return whole
+    partial = object.__new__(type(workflow))
+    kept = [*shared, partial]
+    for name, value in vars(workflow).items():
+        one = copied([value], kept)
+        vars(partial)[name] = value if one is None else one[0]
+    return partial
+
+
 def _drop(result: object) -> None:
     if inspect.iscoroutine(result):
         result.close()

@@ -25,6 +25,7 @@ class Recorder:
         last_id: the id of the last command that has one.
         length: how many events there are so far, but for the markers of patches.
         error: what halted the run, if anything has.
+        disturbed: whether something that may only look has reached what the code waits for.
         reader: what looks at the run now, and so must not change it; ``None`` when nothing does.
     """
 
@@ -38,6 +39,7 @@ class Recorder:
         self.length = 0
         self.error: Exception | None = None
         self.reader: str | None = None
+        self.disturbed = False
         self._instead = ""
 
     @property
@@ -66,10 +68,14 @@ class Recorder:
         """
         self.reader, self._instead = reader, instead
         try:
-            with self.loop.frozen(self.check_writable):
+            with self.loop.frozen(self._refuse_scheduling):
                 yield
         finally:
             self.reader = None
+
+    def _refuse_scheduling(self) -> None:
+        self.disturbed = True
+        self.check_writable()
 
     def check_writable(self) -> None:
         """Raises ``ReadOnlyError`` when only a look at the run is allowed."""

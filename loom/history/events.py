@@ -146,6 +146,16 @@ class WorkflowTerminated(ArrivalEvent):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateAccepted(ArrivalEvent):
+    """An update that its validator, if it has one, has let in."""
+
+    type: ClassVar[str] = "UPDATE_ACCEPTED"
+    update_id: str
+    name: str
+    payload: bytes
+
+
 # --- command events ------------------------------------------------------------------------------
 
 
@@ -354,6 +364,32 @@ class CancelSent(CommandEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateCompleted(CommandEvent):
+    """The handler of an update returned."""
+
+    type: ClassVar[str] = "UPDATE_COMPLETED"
+    update_id: str
+    payload: bytes
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.update_id)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFailed(CommandEvent):
+    """The handler of an update raised."""
+
+    type: ClassVar[str] = "UPDATE_FAILED"
+    update_id: str
+    failure: Failure
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (self.type, self.update_id)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowCompleted(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_COMPLETED"
     payload: bytes
@@ -391,3 +427,46 @@ FINAL_STATUS: dict[type[Event], RunStatus] = {
     WorkflowContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
 }
 """The events that end a run, always the last of its history."""
+
+
+# --- what never enters a history ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PassingEvent(Event):
+    """What a message or an answer carries, and no history."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRequested(PassingEvent):
+    """Becomes ``UpdateAccepted``, or is answered with ``UpdateRejected``."""
+
+    type: ClassVar[str] = "UPDATE_REQUESTED"
+    update_id: str
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRejected(PassingEvent):
+    type: ClassVar[str] = "UPDATE_REJECTED"
+    update_id: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateUnfinished(PassingEvent):
+    """The run has ended before the update was done, or before it was accepted."""
+
+    type: ClassVar[str] = "UPDATE_UNFINISHED"
+    update_id: str
+    accepted: bool = True
+
+
+type UpdateAnswer = UpdateCompleted | UpdateFailed | UpdateRejected | UpdateUnfinished
+"""What whoever sent an update is told."""
+
+
+def update_message_id(update_id: str) -> MessageId:
+    """The id of the message that requests an update."""
+    return f"update:{update_id}"

@@ -19,13 +19,16 @@ from loom.history.events import (
     Event,
     Stamped,
     TagsSet,
+    UpdateAnswer,
     WorkflowStarted,
     WorkflowTerminated,
+    update_message_id,
 )
 from loom.history.status import RunStatus
 from loom.identifiers import Micros
-from loom.runner.relations import farewells, messages_of, relatives_in, starts_of
+from loom.runner.relations import arrival_of, farewells, messages_of, relatives_in, starts_of
 from loom.storage.records import (
+    Answer,
     Effects,
     EventRecord,
     InboxRecord,
@@ -61,6 +64,7 @@ def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -
         messages=messages_of(decision.events, decision.relatives),
         logs=tuple(map(_log_record, decision.logs)),
         tags=_tags(decision),
+        answers=[answer_of(answer) for answer in decision.answers],
         wake_at=decision.wake_at if open_ else None,
         lease_expires_at=plan.run_until if open_ else None,
         task_lease_expires_at=plan.tasks_until,
@@ -151,6 +155,17 @@ def event_of(record: EventRecord) -> Event:
 def stamped_event(record: EventRecord) -> tuple[int, Stamped]:
     """A row as an event with its sequence. Raises ``HistoryError`` when it cannot be read."""
     return record.sequence, Stamped(event_of(record), record.recorded_at, record.message_id)
+
+
+def answer_of(event: UpdateAnswer) -> Answer:
+    """What the sender of an update is told, as a row."""
+    return Answer(update_message_id(event.update_id), arrival_of(event))
+
+
+def answer_event(answer: Answer) -> Event:
+    """Raises ``HistoryError`` when the answer cannot be read."""
+    content = answer.content
+    return decode_event(content.type, content.schema_version, content.attributes, content.payload)
 
 
 def message_event(message: InboxRecord) -> Event:

@@ -26,6 +26,7 @@ from loom.storage.notifier import (
     CALLED_OFF,
     MESSAGES,
     activity_topic,
+    answer_topic,
     run_topic,
     workflow_topic,
 )
@@ -174,6 +175,7 @@ class Turns:
             topics.add(MESSAGES)
         if not turn.decision.status.is_open:
             topics.add(run_topic(run_id))
+        topics.update(answer_topic(answer.message_id) for answer in turn.effects.answers)
         return topics
 
 

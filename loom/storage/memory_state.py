@@ -204,15 +204,13 @@ class StoredRun:
         ids = [*kept, *(task.activity_id for task in effects.tasks)]
         if len(ids) != len(set(ids)):
             raise StoreError(f"run {self.record.run_id} already has a task of that activity id")
-        answered = [answer.message_id for answer in effects.answers]
-        if len({*answered, *self.answers}) != len(answered) + len(self.answers):
-            raise StoreError(f"run {self.record.run_id} has answered that message already")
 
     def apply(self, effects: Effects, owner: WorkerId) -> None:
         """Write all of a turn but its messages to other runs."""
         self.events.extend(effects.events)
         self.logs.extend(effects.logs)
-        self.answers |= {answer.message_id: answer for answer in effects.answers}
+        for answer in effects.answers:
+            self.answers.setdefault(answer.message_id, answer)
         self.record = replace(
             self.record,
             status=effects.status,

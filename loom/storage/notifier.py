@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from loom.identifiers import RunId
+from loom.identifiers import MessageId, RunId
 
 type Listener = Callable[[str], None]
 """Called on the event loop with the topic; must not block or raise."""
@@ -36,6 +36,11 @@ CALLED_OFF: Final = "called off"
 def run_topic(run_id: RunId) -> str:
     """This run has closed."""
     return f"run:{run_id}"
+
+
+def answer_topic(message_id: MessageId) -> str:
+    """Somebody has answered this message."""
+    return f"answer:{message_id}"
 
 
 class Notifier(ABC):

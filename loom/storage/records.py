@@ -193,7 +193,7 @@ class Effects:
     messages: Sequence[Message] = ()
     """To other runs, those just started included. One that finds no open run is dropped."""
     answers: Sequence[Answer] = ()
-    """To the senders of messages that the run has taken; each message is answered once."""
+    """To the senders of messages that the run has taken. The first answer to each is kept."""
     logs: Sequence[LogRecord] = ()
     tags: Mapping[str, str | None] = field(default_factory=dict)
     """Tags of the run that get these values; ``None`` takes one away."""

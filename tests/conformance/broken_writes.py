@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from loom.errors import StoreError
 from loom.identifiers import MessageId, Micros, RunId
 from loom.storage.memory_state import StoredRun
 from loom.storage.records import (
@@ -268,11 +269,21 @@ class AnswersOfAllRunsMeet(Broken):
 
 
 class ALaterAnswerReplacesTheFirst(Broken):
-    caught_by = "test_a_message_is_answered_once"
+    caught_by = "test_the_first_answer_to_a_message_is_kept"
 
     def _write(self, transition: Transition) -> WriteOutcome:
         for answer in transition.effects.answers:
             self._runs[transition.run_key].answers.pop(answer.message_id, None)
+        return super()._write(transition)
+
+
+class ASecondAnswerIsAnError(Broken):
+    caught_by = "test_a_turn_that_only_answers_may_be_written_again"
+
+    def _write(self, transition: Transition) -> WriteOutcome:
+        run = self._runs[transition.run_key]
+        if any(answer.message_id in run.answers for answer in transition.effects.answers):
+            raise StoreError("that message has been answered")
         return super()._write(transition)
 
 

@@ -203,6 +203,27 @@ def continued(run: SimulatedRun) -> None:
     run.deliver(run.signalled("item", 9), run.signalled("go on", None))
 
 
+def handlers(run: SimulatedRun) -> None:
+    run.start("desk")
+    run.update("order", {"sku": "ink"}, update_id="one")
+    run.update("order", {"sku": "ink", "count": 0}, update_id="rejected")
+    run.deliver(run.signalled("note", {"text": "late", "urgent": True}), run.signalled("else", 1))
+    run.deliver(run.requested("refuse"), run.signalled("note", {"text": "early"}))
+    run.complete("reserve", "ink x 1")
+    run.deliver(run.signalled("close"), run.requested("order", {"sku": "pen"}, update_id="two"))
+    run.advance(3)
+    run.complete("reserve", "pen x 1")
+
+
+def handlers_abandoned(run: SimulatedRun) -> None:
+    run.start()
+    run.signal("watch")
+    run.update("enter", "Ada", update_id="a")
+    run.advance(0.5)
+    run.update("enter", "Grace", update_id="g")
+    run.advance(20)
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -224,6 +245,8 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "saga-undone": (w.Saga, saga_undone),
     "saga-kept": (w.Saga, saga_kept),
     "saga-cancelled": (w.Saga, saga_cancelled),
+    "handlers": (w.Desk, handlers),
+    "handlers-abandoned": (w.QuietDesk, handlers_abandoned),
     "patches": (w.Patched, patches),
     "side-effects": (w.SideEffects, side_effects),
     "tagged": (w.Tagged, tagged),

@@ -358,6 +358,69 @@ class Chained(loom.Workflow[int, dict[str, Any]]):
         ctx.continue_as_new(ctx.input + 1)
 
 
+# --- handlers ------------------------------------------------------------------------------------
+
+
+@loom.workflow
+class Desk(loom.Workflow[str, dict[str, int]]):
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+        self.open = True
+
+    async def run(self, ctx: loom.WorkflowContext[str, dict[str, int]]) -> str:
+        await ctx.wait_until(lambda: not self.open)
+        return f"{self.ctx.input}: {self.orders}"
+
+    @loom.signal
+    def close(self) -> None:
+        self.open = False
+
+    @loom.signal(name="note")
+    async def write(self, text: str, urgent: bool = False) -> None:
+        if urgent:
+            await self.ctx.sleep(2)
+        self.orders.append(text)
+
+    @loom.signal(dynamic=True)
+    def other(self, name: str, payload: Any) -> None: ...
+
+    @loom.update
+    async def order(self, sku: str, count: int = 1) -> int:
+        self.orders.append(await self.ctx.activity(reserve, sku, count))
+        await self.ctx.state.set("count", len(self.orders))
+        return len(self.orders)
+
+    @order.validator
+    def check_order(self, sku: str, count: int = 1) -> None:
+        if count < 1:
+            raise ValueError("nothing ordered")
+
+    @loom.update
+    def refuse(self) -> None:
+        raise LookupError("always")
+
+
+@loom.workflow
+class QuietDesk(loom.Workflow[None, None]):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[str]:
+        await ctx.sleep(10)
+        await ctx.wait_until(lambda: len(self.names) == 2)
+        return self.names
+
+    @loom.signal(unfinished="abandon")
+    async def watch(self) -> None:
+        await self.ctx.wait_for_signal("never")
+
+    @loom.update(name="enter")
+    async def enter(self, name: str) -> str:
+        self.names.append(name)
+        await asyncio.sleep(1)
+        return name.upper()
+
+
 WORKFLOWS = [
     OrderWorkflow,
     FanOut,
@@ -371,6 +434,8 @@ WORKFLOWS = [
     CleanedUp,
     Stubborn,
     Waiting,
+    Desk,
+    QuietDesk,
     SideEffects,
     Patched,
     Saga,

@@ -73,6 +73,20 @@ async def queries(handle: loom.WorkflowHandle[int]) -> None:
     await handle.query(Order.list_names, 1)  # type: ignore
 
 
+async def updates(handle: loom.WorkflowHandle[int]) -> None:
+    assert_type(await handle.update(Order.add_item, {"name": "ink", "price": 1}), int)
+    assert_type(await handle.update(Order.rename, "Ada", quietly=True), str)
+    assert_type(await handle.update("rename", {"name": "Ada"}, request_id="r-1"), Any)
+    assert_type(await handle.with_request_id("r-2").update(Order.rename, "Ada"), str)
+    started = await handle.start_update(Order.add_item, {"name": "ink", "price": 1})
+    assert_type(started, loom.UpdateHandle[int])
+    assert_type(await started.result(timeout=5), int)
+    assert_type(await handle.start_update("rename"), loom.UpdateHandle[Any])
+    await handle.update(Order.add_item, {"name": "ink"})  # type: ignore
+    await handle.update(Order.rename)  # type: ignore
+    await handle.update(Order.rename, "Ada", loudly=True)  # type: ignore
+
+
 def methods_stay_methods(order: Order) -> None:
     assert_type(order.progress(1), float)
     assert_type(order.rename("Ada", quietly=True), str)

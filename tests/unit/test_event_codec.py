@@ -45,6 +45,8 @@ SAMPLES: dict[str, Any] = {
     "heartbeat": 4_000_000,
     "retry": RetryPolicy(maximum_attempts=None, non_retryable=(ValueError, "Declined")).terms,
     "local": True,
+    "update_id": "u-1",
+    "accepted": False,
     "timeout": TimeoutType.HEARTBEAT,
     "parent": ParentRun("order", "0123", 3, "4567"),
     "continued_from": "89ab",
@@ -93,8 +95,9 @@ def test_attributes_are_plain_json_without_the_payload(event: events.Event) -> N
 
 
 @pytest.mark.parametrize("event", ALL, ids=lambda event: event.type)
-def test_every_event_is_an_arrival_or_a_command(event: events.Event) -> None:
-    assert isinstance(event, events.ArrivalEvent) != isinstance(event, events.CommandEvent)
+def test_every_event_is_an_arrival_or_a_command_or_passes(event: events.Event) -> None:
+    kinds = (events.ArrivalEvent, events.CommandEvent, events.PassingEvent)
+    assert sum(isinstance(event, kind) for kind in kinds) == 1
 
 
 def test_the_names_of_event_types_never_change() -> None:
@@ -120,6 +123,12 @@ def test_the_names_of_event_types_never_change() -> None:
         "TIMER_CANCELLED",
         "TIMER_FIRED",
         "TIMER_STARTED",
+        "UPDATE_ACCEPTED",
+        "UPDATE_COMPLETED",
+        "UPDATE_FAILED",
+        "UPDATE_REJECTED",
+        "UPDATE_REQUESTED",
+        "UPDATE_UNFINISHED",
         "WORKFLOW_CANCELLED",
         "WORKFLOW_CANCEL_REQUESTED",
         "WORKFLOW_COMPLETED",

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from loom.errors import StoreError
 from loom.storage.records import Effects
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.chains import continue_run
@@ -14,6 +13,7 @@ from loom.testing.conformance.scene import (
     ACCEPTED,
     BOB,
     COMPLETED,
+    LEASE,
     LOST,
     NOW,
     RUNNING,
@@ -67,15 +67,25 @@ class AnswersConformance(Conformance):
         assert await scene.claim(BOB) == []
         assert await scene.inbox_of(run) == []
 
-    async def test_a_message_is_answered_once(self, scene: Scene) -> None:
+    async def test_the_first_answer_to_a_message_is_kept(self, scene: Scene) -> None:
         task = await scene.start_claimed()
-        answering = turn(task, Effects(RUNNING, NOW, answers=[answer("m", b"first")]))
+        given = [answer("m", b"first"), answer("m", b"second")]
+        answering = turn(task, Effects(RUNNING, NOW, answers=given))
         assert await scene.write(answering) == [WRITTEN]
-        again = Effects(RUNNING, NOW, events=[event(2)], answers=[answer("m", b"second")])
-        with pytest.raises(StoreError):
-            await scene.write(turn(await scene.claim_run(task.run), again))
+        again = Effects(RUNNING, NOW, events=[event(2)], answers=[answer("m", b"third")])
+        assert await scene.write(turn(await scene.claim_run(task.run), again)) == [WRITTEN]
         assert await scene.repository.find_answer(task.run.run_id, "m") == answer("m", b"first")
-        assert (await scene.look(task.run)).sequence == 1
+
+    async def test_a_turn_that_only_answers_may_be_written_again(self, scene: Scene) -> None:
+        """Its sequence does not fence it."""
+        run = await scene.start()
+        await scene.send(message(run, "m"))
+        effects = Effects(RUNNING, NOW, answers=[answer("m")], lease_expires_at=NOW + LEASE)
+        answering = turn(await scene.claim_run(run), effects, consumed_through=1)
+        for _ in range(2):
+            assert await scene.write(answering) == [WRITTEN]
+        assert await scene.repository.find_answer(run.run_id, "m") == answer("m")
+        assert await scene.inbox_of(run) == []
 
     async def test_answers_outlive_the_end_of_their_run(self, scene: Scene) -> None:
         task = await scene.start_claimed()

@@ -5,7 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, and_, delete, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    select,
+    union_all,
+)
 
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.schema import answers, events, inbox, logs, workflows
@@ -68,7 +79,9 @@ class HistoryStatements(StatementSet):
 
     @cached_property
     def insert_answer(self) -> Statement:
-        return self._insert(answers)
+        # A turn without events has no sequence that would fence its repetition.
+        values: dict[str, BindParameter[Any]] = {c.name: bindparam(c.name) for c in answers.columns}
+        return self._compile(self.dialect.insert(answers).values(values).on_conflict_do_nothing())
 
     @cached_property
     def find_answer(self) -> Statement:

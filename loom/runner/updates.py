@@ -1,0 +1,170 @@
+"""Updates as their senders see them: a message, and an answer that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from loom.errors import (
+    LoomError,
+    UpdateError,
+    UpdateFailedError,
+    UpdateRejectedError,
+    UpdateUnfinishedError,
+    WorkflowClosedError,
+    WorkflowNotFoundError,
+)
+from loom.history.events import (
+    Event,
+    UpdateFailed,
+    UpdateRejected,
+    UpdateRequested,
+    UpdateUnfinished,
+    update_message_id,
+)
+from loom.history.failures import Failure
+from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
+from loom.runner.calls import EncodedCall
+from loom.runner.clock import Clock
+from loom.runner.relations import arrival_of
+from loom.runner.transitions import answer_event
+from loom.storage.notifier import MESSAGES, Notifier, answer_topic, run_topic
+from loom.storage.records import Message, RunRecord, SendOutcome
+from loom.storage.repository import RunRepository
+from loom.storage.store import Store
+
+_FIRST_POLL: Final = 0.02  # seconds
+_LONGEST_POLL: Final = 1.0
+_LONGEST_POLL_WHEN_TOLD: Final = 10.0
+
+
+class UpdateSender:
+    """Sends updates, and waits for what becomes of them."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._repository: RunRepository = store.repository
+        self._notifier: Notifier = store.notifier
+        self._clock = clock
+
+    async def send(
+        self, workflow_id: WorkflowId, run_id: RunId | None, update_id: str, call: EncodedCall
+    ) -> RunRecord:
+        """Put an update into the inbox of a run, which is returned.
+
+        Raises ``WorkflowClosedError`` when it has ended, and ``WorkflowNotFoundError`` when there
+        is none.
+        """
+        request = arrival_of(UpdateRequested(update_id, call.name, call.payload))
+        run = await self._find(workflow_id, run_id)
+        # To that very run, or to what continues it: there the answer will be.
+        while True:
+            message = Message(workflow_id, update_message_id(update_id), request, run.run_id)
+            (outcome,) = await self._repository.send_messages([message], self._clock.now())
+            if outcome is SendOutcome.ACCEPTED:
+                self._notifier.publish([MESSAGES])
+                return run
+            newest = await self._find(workflow_id, run_id)
+            if newest.run_id == run.run_id:
+                raise _closed(workflow_id)
+            run = newest
+
+    async def outcome(self, workflow_id: WorkflowId, run_id: RunId | None, update_id: str) -> Event:
+        """What has become of an update, once something has.
+
+        Raises ``WorkflowNotFoundError`` when the run is gone.
+        """
+        run = await self._find(workflow_id, run_id)
+        message_id = update_message_id(update_id)
+        with self._told(run, message_id) as told:
+            longest = _LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else _LONGEST_POLL
+            wait = _FIRST_POLL
+            while True:
+                told.clear()
+                # In this order: the last turn of a run may give the answer.
+                last = await self._last_of_chain(run)
+                answer = await self._repository.find_answer(_chain(run), message_id)
+                if answer is not None:
+                    return answer_event(answer)
+                if not last.status.is_open:
+                    accepted = await self._has_taken({run.run_key, last.run_key}, message_id)
+                    return UpdateUnfinished(update_id, accepted)
+                await self._clock.wait(told, wait)
+                wait = min(wait * 2, longest)
+
+    @contextmanager
+    def _told(self, run: RunRecord, message_id: MessageId) -> Iterator[asyncio.Event]:
+        """An event that is set when somebody says that there may be an answer."""
+        told = asyncio.Event()
+        topics = answer_topic(message_id), run_topic(run.run_id)
+        ends = [self._notifier.subscribe(topic, lambda _: told.set()) for topic in topics]
+        try:
+            with self._clock.watching(run.run_id):
+                yield told
+        finally:
+            for unsubscribe in ends:
+                unsubscribe()
+
+    async def _last_of_chain(self, run: RunRecord) -> RunRecord:
+        """The run as it stands now, or the newest that continues it."""
+        newest = await self._find(run.workflow_id, None)
+        if _chain(newest) == _chain(run):
+            return newest
+        return await self._find(run.workflow_id, run.run_id)
+
+    async def _has_taken(self, run_keys: set[RunKey], message_id: MessageId) -> bool:
+        for run_key in run_keys:
+            after = 0
+            while page := await self._repository.read_history(run_key, after=after):
+                if any(event.message_id == message_id for event in page):
+                    return True
+                after = page[-1].sequence
+        return False
+
+    async def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
+        run = await self._repository.find_run(workflow_id, run_id)
+        if run is None:
+            which = f" and run id {run_id!r}" if run_id else ""
+            raise WorkflowNotFoundError(
+                f"There is no run with the workflow id {workflow_id!r}{which}."
+            )
+        return run
+
+
+def update_error(outcome: Event, workflow_id: WorkflowId, update_id: str) -> LoomError:
+    """The error that an update's sender gets when there is no result."""
+    what = f"The update {update_id!r} of workflow {workflow_id!r}"
+    match outcome:
+        case UpdateRejected(failure=failure):
+            text = f"{what} was rejected: {failure.type}: {failure.message}"
+            return _error(UpdateRejectedError, text, workflow_id, update_id, failure)
+        case UpdateFailed(failure=failure):
+            text = f"{what} failed: {failure.type}: {failure.message}"
+            return _error(UpdateFailedError, text, workflow_id, update_id, failure)
+        case UpdateUnfinished(accepted=False):
+            return _closed(workflow_id)
+    text = f"{what} had been accepted, but the run ended before it was done."
+    return UpdateUnfinishedError(text, workflow_id=workflow_id, update_id=update_id)
+
+
+def _error(
+    kind: type[UpdateError], text: str, workflow_id: WorkflowId, update_id: str, failure: Failure
+) -> UpdateError:
+    return kind(
+        text,
+        workflow_id=workflow_id,
+        update_id=update_id,
+        cause_type=failure.type,
+        cause_message=failure.message,
+        cause_traceback=failure.traceback,
+    )
+
+
+def _closed(workflow_id: WorkflowId) -> WorkflowClosedError:
+    return WorkflowClosedError(f"Workflow {workflow_id!r} has ended, so it takes no more messages.")
+
+
+def _chain(run: RunRecord) -> RunId:
+    """The first run of the chain that a run belongs to."""
+    return run.first_run_id or run.run_id
