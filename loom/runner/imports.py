@@ -7,6 +7,7 @@ and was not answered.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from loom.authoring.names import check_id
@@ -18,9 +19,11 @@ from loom.history.events import (
     ActivityFailed,
     ActivityScheduled,
     Stamped,
+    TagsSet,
     TimerCancelled,
     TimerFired,
     TimerStarted,
+    WorkflowStarted,
     WorkflowTerminated,
 )
 from loom.history.export import RunHistory
@@ -53,15 +56,18 @@ def imported_run(
         effects = _open_effects(history, events, now)
     else:
         effects = _ended_effects(history, now)
+    started = next((s.event for _, s in events if isinstance(s.event, WorkflowStarted)), None)
+    memo = None if started is None or started.memo is None else started.memo.encode()
     return NewRun(
         workflow_id=check_id("workflow id", workflow_id),
         run_id=check_id("run id", history.run_id),
         name=check_id("workflow name", history.name),
         version=check_id("version", history.version),
         queue=check_id("queue", history.queue),
-        effects=effects,
+        effects=replace(effects, tags=_tags(events)),
         # It has had its turns: without an owner it would be taken for one that waits for its first.
         owner=new_id(),
+        memo=memo,
     )
 
 
@@ -78,6 +84,14 @@ def check_imported(outcome: StartOutcome, new: NewRun) -> None:
             f"Run {run.run_id} is in this database already, as workflow {run.workflow_id!r}. A run "
             "keeps its run id, on which its random numbers rest: import it into another database."
         )
+
+
+def _tags(events: Events) -> dict[str, str | None]:
+    tags: dict[str, str | None] = {}
+    for _, stamped in events:
+        if isinstance(event := stamped.event, WorkflowStarted | TagsSet):
+            tags |= event.tags or {}
+    return {name: value for name, value in tags.items() if value is not None}
 
 
 # --- what a run waits for ------------------------------------------------------------------------

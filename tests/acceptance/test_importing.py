@@ -121,6 +121,30 @@ async def test_an_open_run_can_be_imported_to_go_on(
 
 
 @loom.workflow
+class Tagged(loom.Workflow[None, None]):
+    async def run(self, ctx: Context) -> None:
+        ctx.set_tags({"stage": "begun", "draft": None})
+        await ctx.wait_for_signal("go")
+
+
+@pytest.mark.parametrize("stays_open", [True, False])
+async def test_tags_and_memo_come_along(
+    app: loom.Loom, new_dsn: Callable[[], str], stays_open: bool
+) -> None:
+    async with app.worker(workflows=[Tagged]):
+        tagged = await app.start(
+            Tagged, id="tagged", tags={"draft": True, "size": 7}, memo={"for": "Ada"}
+        )
+        await eventually(lambda: is_idle(tagged))
+    here = await tagged.info()
+    assert here.tags == {"stage": "begun", "size": 7}
+    async with loom.Loom(new_dsn()) as other:
+        handle = await other.import_history(await tagged.export(), open=stays_open)
+        there = await handle.info()
+        assert (there.tags, there.memo) == (here.tags, {"for": "Ada"})
+
+
+@loom.workflow
 class Napping(loom.Workflow[None, None]):
     async def run(self, ctx: Context) -> str:
         await ctx.sleep(timedelta(seconds=ctx.random.uniform(0.5, 1)))
