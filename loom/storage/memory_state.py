@@ -154,7 +154,8 @@ class StoredRun:
         self.inbox.append(InboxRecord(self.last_position, message_id, arrival))
         # The holder of a lease is given messages by its own claims, while others wait it out.
         if self.record.lease_owner is not None or self._heeds_messages:
-            self.due_at = now if self.due_at is None else min(self.due_at, now)
+            due_at = self._not_before_start(now)
+            self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
 
     def consume(self, through: int) -> None:
         self.inbox = [message for message in self.inbox if message.position > through]
@@ -185,7 +186,11 @@ class StoredRun:
         self.due_at = due_at
 
     def release(self, now: Micros) -> None:
-        self.free(now if self.inbox and self._heeds_messages else self.record.wake_at)
+        wanted = self.inbox and self._heeds_messages
+        self.free(self._not_before_start(now) if wanted else self.record.wake_at)
+
+    def _not_before_start(self, moment: Micros) -> Micros:
+        return max(moment, self.record.start_at or 0)
 
     @property
     def _heeds_messages(self) -> bool:
@@ -256,6 +261,8 @@ def born(new: NewRun, run_key: RunKey) -> StoredRun:
         sequence=0,
         created_at=new.effects.recorded_at,
         updated_at=new.effects.recorded_at,
+        start_at=new.start_at,
+        deadline=new.deadline,
     )
     token = 0 if new.owner is None else 1
     return StoredRun(record, token=token, labels=Labels(memo=new.memo))

@@ -59,6 +59,10 @@ class RunRecord:
     """The run before it in its chain; ``None`` when it continues none."""
     first_run_id: RunId | None = None
     """The run that its chain began with; ``None`` when it is that run."""
+    start_at: Micros | None = None
+    """Before when no message made it due, if it was to begin later than it was created."""
+    deadline: Micros | None = None
+    """When its owner is to end it, if it is still open then. Nothing that a store acts on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,10 @@ class NewRun:
     owner: WorkerId | None = None
     memo: bytes | None = None
     """Kept beside the run as it is, for those who look at it."""
+    start_at: Micros | None = None
+    """No message makes it due before."""
+    deadline: Micros | None = None
+    """When its owner is to end it; kept as it is."""
     refused_after: Collection[RunStatus] = ()
     """It is not started when the newest run of its workflow id has ended in one of these."""
     on_conflict: Sequence[Message] = ()

@@ -14,6 +14,7 @@ from loom.testing.conformance.scene import Scene
 from tests.conformance import (
     broken_attempts,
     broken_claims,
+    broken_delays,  # noqa: F401  # its stores are found below
     broken_lists,
     broken_refusals,
     broken_starts,

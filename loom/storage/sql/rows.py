@@ -49,6 +49,7 @@ class RunState:
     continued_from: RunId | None = None
     first_run_id: RunId | None = None
     start_at: Micros | None = None
+    deadline: Micros | None = None
 
     @property
     def is_open(self) -> bool:
@@ -79,6 +80,8 @@ class RunState:
             due_at=_due_to_anybody(self.due_at, self.lease_owner, self.lease_expires_at),
             continued_from=self.continued_from,
             first_run_id=self.first_run_id,
+            start_at=self.start_at,
+            deadline=self.deadline,
         )
 
     @property
@@ -127,7 +130,8 @@ class RunState:
         self.inbox_count += 1
         # The holder of a lease is given messages by its own claims, while others wait it out.
         if self.lease_owner is not None or self._heeds_messages:
-            self.due_at = now if self.due_at is None else min(self.due_at, now)
+            due_at = self._not_before_start(now)
+            self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
         return self.inbox_count
 
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
@@ -140,7 +144,11 @@ class RunState:
     def release(self, now: Micros) -> None:
         """Give it back."""
         self.lease_owner = self.lease_expires_at = None
-        self.due_at = now if self.has_messages and self._heeds_messages else self.wake_at
+        wanted = self.has_messages and self._heeds_messages
+        self.due_at = self._not_before_start(now) if wanted else self.wake_at
+
+    def _not_before_start(self, moment: Micros) -> Micros:
+        return max(moment, self.start_at or 0)
 
     @property
     def _heeds_messages(self) -> bool:
@@ -171,6 +179,8 @@ def born(new: NewRun) -> RunState:
         due_at=None,
         inbox_count=0,
         inbox_consumed=0,
+        start_at=new.start_at,
+        deadline=new.deadline,
     )
 
 

@@ -66,8 +66,10 @@ workflows = Table(
     # The run before it in its chain, and the run that the chain began with; NULL in that one.
     Column("continued_from", Text),
     Column("first_run_id", Text),
-    # Nobody may take its first turn before; NULL when there is nothing to wait for.
+    # No message makes it due before; NULL when there was nothing to wait for.
     Column("start_at", BigInteger),
+    # When its owner is to end it; no statement asks for it.
+    Column("deadline", BigInteger),
     UniqueConstraint("run_id"),
     # Keys of deleted runs are never given out again.
     sqlite_autoincrement=True,

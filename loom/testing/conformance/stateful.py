@@ -136,6 +136,7 @@ class Comparison(RuleBasedStateMachine):
         status=a_status,
         delay=a_delay,
         refused_after=st.sampled_from([(), (), (COMPLETED,)]),
+        begins_in=st.sampled_from([None, None, SECOND, LEASE]),
     )
     def start(
         self,
@@ -144,6 +145,7 @@ class Comparison(RuleBasedStateMachine):
         status: RunStatus,
         delay: Micros,
         refused_after: Sequence[RunStatus] = (),
+        begins_in: Micros | None = None,
     ) -> None:
         effects = Effects(
             status if owner else RUNNING,
@@ -157,7 +159,9 @@ class Comparison(RuleBasedStateMachine):
         name = workflow_id(self.scenes.reference, workflow)
         new = self.scenes.reference.new_run(name, effects, owner=owner)
         memo = b"memo" if delay else None
-        self.started.append(replace(new, memo=memo, refused_after=refused_after))
+        start_at = None if begins_in is None else self.now + begins_in
+        new = replace(new, memo=memo, refused_after=refused_after, start_at=start_at)
+        self.started.append(new)
         self.start_again(0)
 
     @rule(age=an_age)

@@ -7,6 +7,7 @@ from loom.testing.conformance.answers import AnswersConformance
 from loom.testing.conformance.chains import ChainsConformance
 from loom.testing.conformance.claims import ClaimsConformance
 from loom.testing.conformance.concurrency import ConcurrencyConformance
+from loom.testing.conformance.delays import DelaysConformance
 from loom.testing.conformance.heartbeats import HeartbeatsConformance
 from loom.testing.conformance.inbox import InboxConformance
 from loom.testing.conformance.leases import LeasesConformance
@@ -24,6 +25,7 @@ class RepositoryConformance(
     RulesConformance,
     RunsConformance,
     RefusalsConformance,
+    DelaysConformance,
     ListsConformance,
     InboxConformance,
     TransitionsConformance,
@@ -46,6 +48,7 @@ __all__ = [
     "ChainsConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",
+    "DelaysConformance",
     "HeartbeatsConformance",
     "InboxConformance",
     "LeasesConformance",
