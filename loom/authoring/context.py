@@ -14,7 +14,7 @@ from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.names import check_id, check_name, returned_type
 from loom.authoring.runtime import Runtime
-from loom.authoring.saga import OnError, Saga
+from loom.authoring.saga import OnError, Saga, refuse_in_sagas
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import holds
 from loom.history.tags import TagValue, decode_tag, encode_changes
@@ -43,6 +43,7 @@ class WorkflowContext[InputT, StateT]:
         self._input = frozen(input)
         self.state: WorkflowState[StateT] = WorkflowState(schema, runtime)
         self.logger = WorkflowLogger(runtime)
+        self._sagas: set[Saga] = set()
 
     @property
     def input(self) -> InputT:
@@ -322,8 +323,10 @@ class WorkflowContext[InputT, StateT]:
 
         Raises:
             PayloadError: the input does not fit; the run goes on.
-            DefinitionError: it was called in a handler.
+            DefinitionError: it was called in a handler, or inside of a saga that has something to
+                undo.
         """
+        refuse_in_sagas(self._sagas)
         if queue is not None:
             check_id("queue", queue)
         self._runtime.continue_as_new(
@@ -439,7 +442,7 @@ class WorkflowContext[InputT, StateT]:
         Raises (from the block):
             CompensationFailedError: compensations failed; a group of their errors.
         """
-        return Saga(self._runtime, on_error)
+        return Saga(self._runtime, on_error, self._sagas)
 
     def patched(self, patch_id: str) -> bool:
         """Whether this run takes part in a change of its code.

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from loom.authoring.activity import ActivityDefinition, activity_definition
 from loom.authoring.runtime import Runtime
-from loom.errors import CompensationFailedError, LoomError
+from loom.errors import CompensationFailedError, DefinitionError, LoomError
 
 type OnError = Literal["continue", "stop"]
 """What a saga does when a compensation fails: go on with the others, or leave them."""
 
-# Not what unwinds a run, nor what lets it go on as a new one.
+# Not what unwinds a run.
 _FAILURES = (Exception, asyncio.CancelledError, SystemExit)
 
 
@@ -25,13 +25,18 @@ class Saga:
     newest first, and then the exception goes on. When it is left in any other way they are dropped.
     """
 
-    def __init__(self, runtime: Runtime, on_error: OnError) -> None:
+    def __init__(self, runtime: Runtime, on_error: OnError, open_sagas: set[Saga]) -> None:
         if on_error not in ("continue", "stop"):
             raise ValueError(f"saga(on_error={on_error!r}): it is either 'continue' or 'stop'.")
         self._runtime = runtime
         self._on_error = on_error
         self._registered: list[tuple[ActivityDefinition, Mapping[str, Any]]] = []
-        self._is_open = False
+        self._open_sagas = open_sagas
+
+    @property
+    def has_compensations(self) -> bool:
+        """Whether something was registered and has not been dropped or run."""
+        return bool(self._registered)
 
     def compensate[**P](
         self, activity: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -46,7 +51,7 @@ class Saga:
             DefinitionError: the function was not decorated with ``@activity``.
             LoomError: the block has been left.
         """
-        if not self._is_open:
+        if self not in self._open_sagas:
             raise LoomError("saga.compensate() was called outside of its `async with` block.")
         definition = activity_definition(activity)
         arguments = definition.bind(args, kwargs)
@@ -54,7 +59,7 @@ class Saga:
         self._registered.append((definition, recorded))
 
     async def __aenter__(self) -> Self:
-        self._is_open = True
+        self._open_sagas.add(self)
         return self
 
     async def __aexit__(
@@ -63,9 +68,12 @@ class Saga:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_open = False
-        if isinstance(error, _FAILURES) and self._registered:
-            await self._undo(error)
+        self._open_sagas.discard(self)
+        try:
+            if isinstance(error, _FAILURES) and self._registered:
+                await self._undo(error)
+        finally:
+            self._registered.clear()
 
     async def _undo(self, reason: BaseException) -> None:
         count = len(self._registered)
@@ -84,6 +92,15 @@ class Saga:
             except Exception as error:
                 failures.append(error)
         return failures
+
+
+def refuse_in_sagas(open_sagas: Iterable[Saga]) -> None:
+    """Raises ``DefinitionError`` when a run is to go on as another, which would undo nothing."""
+    if any(saga.has_compensations for saga in open_sagas):
+        raise DefinitionError(
+            "ctx.continue_as_new() was called inside of a saga that has something to undo. Leave "
+            "the block first: the next run does not know what was registered."
+        )
 
 
 async def _shielded[T](

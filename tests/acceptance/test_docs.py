@@ -26,6 +26,7 @@ PAGES = (
     "docs/waiting.md",
     "docs/versions.md",
     "docs/sagas.md",
+    "docs/cancellation.md",
     "docs/replay.md",
 )
 

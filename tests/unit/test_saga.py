@@ -403,11 +403,11 @@ def test_compensations_belong_into_the_block(play: Play) -> None:
             saga.compensate(release, "x")
         async with saga:
             saga.compensate(clean)
+        with contextlib.suppress(ZeroDivisionError):
+            async with saga:
+                raise ZeroDivisionError
         with pytest.raises(LoomError, match="outside of its `async with` block"):
             saga.compensate(release, "x")
-        with contextlib.suppress(ZeroDivisionError):
-            async with ctx.saga():
-                raise ZeroDivisionError
 
     assert play(workflow_of(code)).status is RunStatus.COMPLETED
 
@@ -432,6 +432,26 @@ def test_what_cannot_work_is_refused_and_the_rest_undone(
     run = play(workflow_of(code))
     run.complete("release")
     assert problem in run.failure.message
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_run_does_not_continue_as_new_with_something_to_undo(
+    play: Play, registered: bool
+) -> None:
+    async def code(ctx: Ctx) -> None:
+        async with ctx.saga() as done:
+            done.compensate(clean)
+        async with ctx.saga() as saga:
+            if registered:
+                saga.compensate(release, "x")
+            ctx.continue_as_new()
+
+    run = play(workflow_of(code))
+    if registered:
+        run.complete("release")
+        assert "inside of a saga that has something to undo" in run.failure.message
+    else:
+        assert run.status is RunStatus.CONTINUED_AS_NEW
 
 
 def test_registrations_are_matched_on_replay(play: Play) -> None:
