@@ -133,6 +133,14 @@ class HandlerTable:
     def names(self, kind: HandlerKind) -> list[str]:
         return [name for of_kind, name in self._handlers if of_kind is kind and name is not None]
 
+    @property
+    def readers(self) -> list[Callable[..., Any]]:
+        """The methods that only look at the run, and are not called on replay: queries, and the
+        validators of updates."""
+        handlers = self._handlers.values()
+        queries = [each.method for each in handlers if each.kind is HandlerKind.QUERY]
+        return [*queries, *(each.validator for each in handlers if each.validator is not None)]
+
     def resolve_types(self) -> None:
         """Raises ``DefinitionError`` when an annotation cannot be resolved."""
         for handler in self._handlers.values():

@@ -47,7 +47,9 @@ def check(tmp_path: Path) -> Iterator[Check]:
     """Checks a workflow whose ``run`` is the given code, in a module with more of it before."""
     loaded = []
 
-    def check(body: str, before: str = "", generics: str = "Any, Any") -> list[Finding]:
+    def check(
+        body: str, before: str = "", generics: str = "Any, Any", methods: str = ""
+    ) -> list[Finding]:
         name = f"lint_{uuid4().hex}"
         run = indent(dedent(body).strip(), " " * 8)
         path = tmp_path / f"{name}.py"
@@ -55,6 +57,7 @@ def check(tmp_path: Path) -> Iterator[Check]:
             f"{HEAD}\n{dedent(before)}\n@loom.workflow\n"
             f"class Checked(loom.Workflow[{generics}]):\n"
             f"    async def run(self, ctx: loom.WorkflowContext[{generics}]) -> Any:\n{run}\n"
+            f"{indent(methods, '    ')}"
         )
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
@@ -217,6 +220,26 @@ def test_code_that_the_workflow_reaches_is_read_too(check: Check, how: str) -> N
 
 def test_code_that_the_workflow_does_not_reach_is_not_read(check: Check) -> None:
     assert check("return 1", "def elsewhere():\n    return time.time()") == []
+
+
+READERS = """
+@{handler}
+def age(self) -> float:
+    return time.time()
+
+@loom.update
+async def change(self, name: str) -> str:
+    return name
+
+@change.validator
+def check_change(self, name: str) -> None:
+    time.time()
+"""
+
+
+def test_queries_and_validators_are_not_replayed_and_so_not_read(check: Check) -> None:
+    assert check("return 1", methods=READERS.format(handler="loom.query")) == []
+    assert rules(check("return 1", methods=READERS.format(handler="loom.signal"))) == ["clock"]
 
 
 def test_a_module_that_is_not_loaded_is_known_by_its_name(check: Check) -> None:

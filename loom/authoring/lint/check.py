@@ -8,7 +8,7 @@ from typing import Any
 
 from loom.authoring.activity import is_activity
 from loom.authoring.call_table import CallTable
-from loom.authoring.compiled import compiled_workflow
+from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.forbidden import RULES
 from loom.authoring.lint.findings import Breach, Finding
 from loom.authoring.lint.rules import FunctionCheck
@@ -26,8 +26,9 @@ from loom.authoring.user_code import (
 def lint(workflows: Iterable[type], *, rules: Container[str] = RULES) -> list[Finding]:
     """What in these workflows may not replay, in the order of the source.
 
-    Their methods are read, and the user's own functions and classes that these mention, and so on;
-    activities are not, nor what libraries do. A function without source is passed over.
+    Their methods are read, and the user's own functions and classes that these mention, and so on.
+    Activities, queries and validators are not, for they are not replayed, nor are libraries. A
+    function without source is passed over.
 
     Args:
         workflows: classes decorated with ``@workflow``.
@@ -38,7 +39,7 @@ def lint(workflows: Iterable[type], *, rules: Container[str] = RULES) -> list[Fi
     """
     check = _Check(rules)
     for cls in workflows:
-        check.add_workflow(compiled_workflow(cls).cls)
+        check.add_workflow(compiled_workflow(cls))
     return sorted(check.findings)
 
 
@@ -49,9 +50,10 @@ class _Check:
         self._table = CallTable()
         self._seen: set[object] = set()
 
-    def add_workflow(self, cls: type) -> None:
+    def add_workflow(self, workflow: CompiledWorkflow) -> None:
+        cls, readers = workflow.cls, workflow.handlers.readers
         count_as_user_code(cls)
-        self._follow((function, cls) for function in functions_of(cls))
+        self._follow((each, cls) for each in functions_of(cls) if each not in readers)
 
     def _follow(self, found: Iterable[tuple[FunctionType, type | None]]) -> None:
         """Read functions, then those that they mention, each once."""
