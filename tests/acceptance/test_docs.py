@@ -28,6 +28,7 @@ PAGES = (
     "docs/sagas.md",
     "docs/cancellation.md",
     "docs/replay.md",
+    "docs/determinism.md",
 )
 
 
