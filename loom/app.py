@@ -19,7 +19,7 @@ from loom.authoring.workflow import CURRENT_STARTER, Given, Runnable, Starter, W
 from loom.client import Client
 from loom.errors import ConfigurationError
 from loom.filters import FilterKeywords, run_filter
-from loom.handle import WorkflowHandle, WorkflowInfo
+from loom.handle import Call, WorkflowHandle, WorkflowInfo
 from loom.history.export import RunHistory
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
@@ -213,6 +213,102 @@ class Loom:
             starts = self._open_parts().starts
             return await starts.start_by_name(workflow, version or "1", input, options)
         return await self._start(workflow, input, options)
+
+    @overload
+    async def start_with_signal[I, R, T](
+        self,
+        workflow: type[Runnable[I, R]],
+        input: Given[I],
+        signal: Callable[[Any, T], object],
+        payload: Given[T],
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[R]: ...
+
+    @overload
+    async def start_with_signal[I, S, T](
+        self,
+        workflow: type[Workflow[I, S]],
+        input: Given[I],
+        signal: Callable[[Any, T], object],
+        payload: Given[T],
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[S]: ...
+
+    @overload
+    async def start_with_signal[I, R](
+        self,
+        workflow: type[Runnable[I, R]],
+        input: Given[I],
+        signal: str | Callable[[Any], object],
+        payload: Any = None,
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[R]: ...
+
+    @overload
+    async def start_with_signal[I, S](
+        self,
+        workflow: type[Workflow[I, S]],
+        input: Given[I],
+        signal: str | Callable[[Any], object],
+        payload: Any = None,
+        *,
+        request_id: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[S]: ...
+
+    @overload
+    async def start_with_signal(
+        self,
+        workflow: str,
+        input: Any,
+        signal: str,
+        payload: Any = None,
+        *,
+        request_id: str | None = None,
+        version: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[Any]: ...
+
+    async def start_with_signal(
+        self,
+        workflow: Any,
+        input: Any,
+        signal: Any,
+        payload: Any = None,
+        *,
+        request_id: str | None = None,
+        version: str | None = None,
+        **options: Unpack[StartKeywords],
+    ) -> WorkflowHandle[Any]:
+        """Start a run that finds a signal waiting, or send the signal to the open run of that id:
+        one or the other, in one commit.
+
+        Args:
+            signal: the handler, as in ``Order.add_item``, or a name; one with several parameters is
+                given by name, with a dict of its arguments.
+            payload: what the signal carries.
+            request_id: a run that has had a signal with the same one gets it no second time.
+            options: as for ``start``. With ``on_conflict="fail"`` an open run gets no signal.
+
+        Raises:
+            WorkflowAlreadyStartedError, PayloadError, DefinitionError, StoreUnavailableError: as
+                ``start`` does. When the outcome is unknown, doing it again with the same id and
+                ``request_id`` is safe.
+            ConfigurationError: there is an ``idempotency_key``, which cannot speak for the signal.
+        """
+        if isinstance(signal, str):
+            call = Call(signal, payload=payload)
+        else:
+            call = Call(signal, () if payload is None else (payload,))
+        return await self._open_parts().starts.start_with_signal(
+            workflow, version or "1", input, call, request_id, StartOptions(**options)
+        )
 
     async def _start(
         self, workflow: type[Any], input: Any, options: StartOptions

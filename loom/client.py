@@ -27,6 +27,7 @@ from loom.history.events import (
     WorkflowCompleted,
     WorkflowContinuedAsNew,
     WorkflowTerminated,
+    request_message_id,
 )
 from loom.history.export import RunHistory
 from loom.history.failures import MAX_MESSAGE, storable
@@ -367,8 +368,7 @@ class Client(RunAccess):
     async def _send(
         self, workflow_id: WorkflowId, run_id: RunId | None, event: Event, request_id: str | None
     ) -> None:
-        # With a prefix, so that no request can be taken for one of Loom's own messages.
-        message_id = new_id() if request_id is None else f"request:{request_id}"
+        message_id = new_id() if request_id is None else request_message_id(request_id)
         message = Message(workflow_id, message_id, arrival_of(event), run_id)
         (outcome,) = await self._repository.send_messages([message], self._clock.now())
         if outcome is SendOutcome.NOT_FOUND:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
+from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
 from loom.authoring.starting import ReusePolicy, StartOptions
 from loom.client import Client
 from loom.errors import (
+    ConfigurationError,
     WorkflowAlreadyStartedError,
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
-from loom.handle import WorkflowHandle
+from loom.handle import Call, WorkflowHandle
+from loom.history.events import SignalReceived, request_message_id
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
 from loom.identifiers import RunId, WorkflowId, derived_id, new_id
+from loom.runner.calls import encoded_call
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
-from loom.runner.starts import StartRequest, start_for_anybody
-from loom.storage.notifier import workflow_topic
+from loom.runner.starts import FirstSignal, StartRequest, start_for_anybody
+from loom.storage.notifier import MESSAGES, workflow_topic
 from loom.storage.records import StartOutcome
 from loom.storage.store import Store
 from loom.worker import Worker
@@ -49,6 +54,7 @@ class Starts:
         client: Client,
         workers: Sequence[Worker],
     ) -> None:
+        self._repository = store.repository
         self._notifier = store.notifier
         self._converter = converter
         self._clock = clock
@@ -74,6 +80,53 @@ class Starts:
         request = self._request(name, version, payload, options)
         outcome = await self._start_remotely(request)
         return self._handle(outcome, request, options, None)
+
+    async def start_with_signal(
+        self,
+        workflow: type[Any] | str,
+        version: str,
+        input: Any,
+        call: Call,
+        request_id: str | None,
+        options: StartOptions,
+    ) -> WorkflowHandle[Any]:
+        """Start a run with a signal in its inbox, or send that to the open run of the id."""
+        code = None if isinstance(workflow, str) else compiled_workflow(workflow)
+        name = check_id("workflow name", workflow) if code is None else code.name
+        version = check_id("version", version) if code is None else code.version
+        payload = self._converter.encode(input, Any if code is None else code.input_type)
+        signal = self._first_signal(call, code, request_id, options)
+        request = replace(self._request(name, version, payload, options), signal=signal)
+        await self._check_existing(request, options)
+        # By way of its inbox, where the signal is safe whatever the first turn does.
+        outcome = await self._start(request, options)
+        if not outcome.created:
+            self._notifier.publish([MESSAGES])
+        return self._handle(outcome, request, options, code)
+
+    def _first_signal(
+        self,
+        call: Call,
+        code: CompiledWorkflow | None,
+        request_id: str | None,
+        options: StartOptions,
+    ) -> FirstSignal:
+        if options.idempotency_key is not None:
+            raise ConfigurationError(
+                "A start with a signal has no idempotency key: a repeated start could not tell "
+                "whether its signal was sent. Give it an id and a request_id instead."
+            )
+        encoded = encoded_call(HandlerKind.SIGNAL, call, code, self._converter)
+        known = None if request_id is None else check_id("request id", request_id)
+        message_id = new_id() if known is None else request_message_id(known)
+        event = SignalReceived(encoded.name, encoded.payload)
+        return FirstSignal(message_id, event, options.on_conflict == "use_existing")
+
+    async def _check_existing(self, request: StartRequest, options: StartOptions) -> None:
+        """Better no signal at all than one to a run of something else."""
+        run = await self._repository.find_run(request.workflow_id)
+        if run is not None and run.status.is_open:
+            _check_outcome(StartOutcome(run, created=False), request, options)
 
     async def drain(self) -> None:
         """Wait until the starts under way have an outcome."""

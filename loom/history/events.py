@@ -467,6 +467,12 @@ type UpdateAnswer = UpdateCompleted | UpdateFailed | UpdateRejected | UpdateUnfi
 """What whoever sent an update is told."""
 
 
+def request_message_id(request_id: str) -> MessageId:
+    """The id of a message whose sender gave it one of his own: with a prefix, so that no request
+    can be taken for one of Loom's own messages."""
+    return f"request:{request_id}"
+
+
 def update_message_id(update_id: str) -> MessageId:
     """The id of the message that requests an update."""
     return f"update:{update_id}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.flags import NEW_RUN_FLAGS
 from loom.errors import LoomError
-from loom.history.events import Stamped, WorkflowStarted
+from loom.history.events import SignalReceived, Stamped, WorkflowStarted
 from loom.history.status import RunStatus
-from loom.identifiers import RunId, WorkerId, WorkflowId
+from loom.identifiers import MessageId, RunId, WorkerId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
@@ -37,6 +37,8 @@ class StartRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     memo: bytes | None = None
     refused_after: Collection[RunStatus] = ()
+    signal: FirstSignal | None = None
+    """What the run is to find in its inbox, or an open run of the id instead of it."""
     is_keyed: bool = False
     """Whether others may start the run of that run id, too."""
 
@@ -63,7 +65,32 @@ class StartRequest:
             owner=owner,
             memo=self.memo,
             refused_after=self.refused_after,
+            on_conflict=self._instead,
         )
+
+    @property
+    def first_messages(self) -> Sequence[Message]:
+        """What the inbox of the run begins with when nobody has taken a turn of it yet."""
+        started = Message(self.workflow_id, START, arrival_of(self.event), self.run_id)
+        return [started] if self.signal is None else [started, self.signal.to(self, self.run_id)]
+
+    @property
+    def _instead(self) -> Sequence[Message]:
+        if self.signal is None or not self.signal.also_to_existing:
+            return ()
+        return [self.signal.to(self, None)]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSignal:
+    """A signal that is sent with a start, in the same commit."""
+
+    message_id: MessageId
+    event: SignalReceived
+    also_to_existing: bool
+
+    def to(self, request: StartRequest, run_id: RunId | None) -> Message:
+        return Message(request.workflow_id, self.message_id, arrival_of(self.event), run_id)
 
 
 type StartWriter = GroupWriter[NewRun, StartOutcome]
@@ -73,8 +100,7 @@ async def start_for_anybody(
     request: StartRequest, clock: Clock, writer: StartWriter
 ) -> StartOutcome:
     """Start a run that any worker may take: the first message in its inbox says so."""
-    started = Message(request.workflow_id, START, arrival_of(request.event), run_id=request.run_id)
-    effects = Effects(status=RunStatus.RUNNING, recorded_at=clock.now(), messages=[started])
+    effects = Effects(RunStatus.RUNNING, clock.now(), messages=request.first_messages)
     return await writer.submit(request.new_run(effects, None))
 
 

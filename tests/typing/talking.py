@@ -87,6 +87,23 @@ async def updates(handle: loom.WorkflowHandle[int]) -> None:
     await handle.update(Order.rename, "Ada", loudly=True)  # type: ignore
 
 
+async def starts(app: loom.Loom) -> None:
+    given: Input = {"customer": "Ada"}
+    assert_type(
+        await app.start_with_signal(Order, given, Order.remind, id="o"), loom.WorkflowHandle[int]
+    )
+    assert_type(
+        await app.start_with_signal(
+            Order, {"customer": "Ada"}, Order.write_note, "hi", id="o", request_id="r"
+        ),
+        loom.WorkflowHandle[int],
+    )
+    by_name = await app.start_with_signal("Order", given, "note", {"text": "hi"}, id="o")
+    assert_type(by_name, loom.WorkflowHandle[Any])
+    await app.start_with_signal(Order, given, Order.write_note, 5, id="o")  # type: ignore
+    await app.start_with_signal(Order, {"name": "Ada"}, Order.remind, id="o")  # type: ignore
+
+
 def methods_stay_methods(order: Order) -> None:
     assert_type(order.progress(1), float)
     assert_type(order.rename("Ada", quietly=True), str)
