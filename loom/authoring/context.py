@@ -137,6 +137,30 @@ class WorkflowContext[InputT, StateT]:
         return await self._runtime.run_activity(definition, definition.bind(args, kwargs))
 
     @overload
+    async def local_activity[**P, R](
+        self, activity: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    @overload
+    async def local_activity[**P, R](
+        self, activity: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    async def local_activity(
+        self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Run a short activity right here, in the worker that has the run, without a task of its
+        own: several calls may share one commit.
+
+        It is run before anything is written: when the worker dies before the commit it is run
+        again, and what asked for it with it. So it should be cheap, and safe to repeat. Retries
+        wait here too, and no other worker or queue takes it over. Otherwise as ``activity``.
+        """
+        definition = activity_definition(activity)
+        arguments = definition.bind(args, kwargs)
+        return await self._runtime.run_activity(definition, arguments, local=True)
+
+    @overload
     async def child[I, R](
         self,
         workflow: type[Runnable[I, R]],

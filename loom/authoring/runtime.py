@@ -79,8 +79,10 @@ class Runtime(ABC):
         """A payload as a value. Raises ``PayloadError`` when it does not fit the type."""
 
     @abstractmethod
-    async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
-        """Schedule an activity and wait for its result."""
+    async def run_activity(
+        self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool = False
+    ) -> Any:
+        """Ask for an activity, of a worker or of the run's own, and wait for its result."""
 
     @abstractmethod
     def start_child(self, workflow: Any, input: Any, options: ChildOptions) -> StartedChild:

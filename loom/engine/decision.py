@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from loom.history.events import Stamped, UpdateAnswer
+from loom.authoring.activity import ActivityDefinition
+from loom.history.events import ActivityScheduled, Stamped, UpdateAnswer
 from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, WorkflowId
@@ -42,6 +43,17 @@ class Relatives:
     children: Sequence[ChildRun] = ()
     """Those that are open while it closes."""
     carried: Carried = Carried()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCall:
+    """A local activity that the code waits for."""
+
+    scheduled: ActivityScheduled
+    at: Micros
+    """The recorded moment of asking."""
+    activity: ActivityDefinition | None
+    """What the code named, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from loom.engine.children import Children
 from loom.engine.compensations import register_compensation
 from loom.engine.conditions import Conditions
 from loom.engine.continuation import ContinueAsNew, continuation_in
-from loom.engine.decision import Carried, Decision, Relatives
+from loom.engine.decision import Carried, Decision, LocalCall, Relatives
 from loom.engine.flags import Flag, known_flags
 from loom.engine.guarding import new_guard
 from loom.engine.handlers import RunningHandlers
@@ -236,6 +236,20 @@ class WorkflowInstance(Runtime):
         return (self, self._loop, *of_context)
 
     @property
+    def awaited_local_calls(self) -> Mapping[int, LocalCall]:
+        """The local activities without an outcome, by id."""
+        return self._activities.local
+
+    @property
+    def has_local_calls(self) -> bool:
+        """Whether there are local activities that nobody has begun with."""
+        return self.is_open and self._activities.has_local_to_begin
+
+    def take_local_calls(self) -> list[LocalCall]:
+        """Local activities that nobody has begun with; each is given out once."""
+        return self._activities.take_local()
+
+    @property
     def awaited_activities(self) -> list[int]:
         """The ids of activities without an outcome, also of a run that has closed without it."""
         return self._activities.awaited
@@ -412,8 +426,10 @@ class WorkflowInstance(Runtime):
     def decode(self, payload: bytes, declared: Any) -> Any:
         return self._recorder.decode(payload, declared)
 
-    async def run_activity(self, activity: ActivityDefinition, arguments: Mapping[str, Any]) -> Any:
-        return await self._activities.run(activity, arguments)
+    async def run_activity(
+        self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool = False
+    ) -> Any:
+        return await self._activities.run(activity, arguments, local=local)
 
     async def replay_activity(self, scheduled: ActivityScheduled) -> bytes:
         """Ask for an activity, or match it with the one that history holds, and await its result.

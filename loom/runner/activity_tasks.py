@@ -56,7 +56,7 @@ class ActivityTasks:
         self._running: set[Attempt] = set()
         self._threads = ActivityThreads()
         self._processes = ActivityProcesses()
-        self._execution = Execution(
+        self.execution = Execution(
             converter=worker.converter,
             clock=worker.clock,
             threads=self._threads,
@@ -150,12 +150,12 @@ class ActivityTasks:
     async def _run(self, attempt: Attempt) -> None:
         definition = self._worker.registry.activities[attempt.name]
         with self._clock.at_work():
-            outcome = await self._execution.run(attempt, definition)
+            outcome = await self.execution.run(attempt, definition)
             await self._report(attempt, in_time(attempt, outcome, self._clock))
 
     async def _end_parked(self, attempt: Attempt, parked_until: Micros) -> None:
         definition = self._worker.registry.activities[attempt.name]
-        outcome = self._execution.end_parked(attempt, definition, parked_until)
+        outcome = self.execution.end_parked(attempt, definition, parked_until)
         await self._report(attempt, in_time(attempt, outcome, self._clock))
 
     async def _report(self, attempt: Attempt, outcome: AttemptOutcome) -> None:

@@ -47,6 +47,10 @@ class WorkerAccess(AttemptAccess):
     def task_token(self) -> str:
         return str(self._token())
 
+    @property
+    def task_token_or_none(self) -> str | None:
+        return None if self._attempt.scheduled.local else self.task_token
+
     def heartbeat(self, details: Any) -> None:
         self.beat(None if details is None else self._converter.encode(details))
 

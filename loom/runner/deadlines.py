@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loom.history.events import ActivityFailed, ArrivalEvent
+from loom.runner.local_calls import LocalCalls
 from loom.storage.records import PendingTask
 from loom.timeouts import TimeoutType
 
@@ -16,14 +17,18 @@ def are_deadlines_due(due: Sequence[ArrivalEvent]) -> bool:
     return any(isinstance(event, ActivityFailed) for event in due)
 
 
-def really_due(due: Sequence[ArrivalEvent], tasks: Sequence[PendingTask]) -> list[ArrivalEvent]:
+def really_due(
+    due: Sequence[ArrivalEvent], tasks: Sequence[PendingTask], local: LocalCalls | None = None
+) -> list[ArrivalEvent]:
     """Without the deadlines that were kept: the task is gone, with its outcome on the way to the
-    run, or it was begun in time."""
+    run, or it was begun in time. Local activities have no tasks."""
     by_id = {task.activity_id: task for task in tasks}
     checked: list[ArrivalEvent] = []
     for event in due:
         if not isinstance(event, ActivityFailed):
             checked.append(event)
+        elif local is not None and (attempt := local.attempt(event.activity_id)) is not None:
+            checked.append(replace(event, attempt=attempt))
         elif (task := by_id.get(event.activity_id)) and _has_passed(event, task):
             checked.append(_told(event, task))
     return checked

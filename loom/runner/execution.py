@@ -48,7 +48,9 @@ class Execution:
             arguments = self.converter.decode(attempt.scheduled.payload, definition.arguments_type)
         except LoomError as error:
             return judge.failed_for_good(error)
-        token = partial(task_token, attempt, options, self.clock.now())
+        token: Callable[[], TaskToken] = _no_token
+        if not attempt.scheduled.local:
+            token = partial(task_token, attempt, options, self.clock.now())
         access = self._introduce(attempt, definition, token)
         try:
             call = partial(self._call, definition, arguments, access)
@@ -59,7 +61,10 @@ class Execution:
             if attempt.given_up or _being_cancelled():
                 raise
             return judge.raised(error)
-        except CompleteLater:
+        except CompleteLater as error:
+            if attempt.scheduled.local:
+                no_task = "A local activity has no task that could be completed later."
+                return judge.failed_for_good(LoomError(no_task).with_traceback(error.__traceback__))
             return Parked(token())
         except KeyboardInterrupt:
             raise
@@ -145,7 +150,7 @@ class Execution:
             function=definition.function,
             arguments=arguments,
             info=replace(CURRENT_ACTIVITY.get(), _access=None),
-            task_token=access.task_token,
+            task_token=access.task_token_or_none,
             details=None if details is None else self.converter.unwrap(details),
         )
         beat = partial(_beat_through, access, self.converter)
@@ -182,6 +187,10 @@ def task_token(attempt: Attempt, options: ActivityOptions, started_at: Micros) -
         close_by=None if limit is None else started_at + limit,
         heartbeat=silence,
     )
+
+
+def _no_token() -> TaskToken:
+    raise LoomError("A local activity has no task, and so no token by which it could be ended.")
 
 
 def _micros(duration: timedelta | None) -> Micros | None:

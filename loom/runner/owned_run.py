@@ -12,6 +12,7 @@ from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
 from loom.runner.clock import Alarm
+from loom.runner.local_calls import LocalCalls
 from loom.runner.transitions import message_event
 from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
 
@@ -42,6 +43,8 @@ class OwnedRun:
     inbox_seen: int = 0
     local: dict[int, Attempt] = field(default_factory=dict)
     """Its activities that run in this worker, by id."""
+    calls: LocalCalls | None = None
+    """Its local activities, once it has had any here."""
     busy: bool = False
     """Whether somebody is taking its turns."""
     blocked: bool = False
@@ -63,6 +66,17 @@ class OwnedRun:
             sequence=task.run.sequence,
             blocked=task.run.status is RunStatus.BLOCKED,
         )
+
+    @property
+    def local_ids(self) -> list[int]:
+        """The activities that run in this worker, or have just ended here."""
+        ended = [i.attempt.activity_id for i in self.arrivals if i.attempt is not None]
+        return [*self.local, *ended]
+
+    @property
+    def goes_on_here(self) -> bool:
+        """Whether something runs in this worker that it waits for."""
+        return bool(self.local) or (self.calls is not None and self.calls.are_running)
 
     @property
     def run_key(self) -> RunKey:
@@ -87,6 +101,10 @@ class OwnedRun:
     def has_work(self, now: Micros) -> bool:
         """Whether a turn would change anything."""
         if self.arrivals or self.blocked:
+            return True
+        if self.calls is not None and self.calls.have_ended:
+            return True
+        if self.instance is not None and self.instance.has_local_calls:
             return True
         wake_at = self.instance.wake_at if self.instance is not None else None
         return wake_at is not None and wake_at <= now

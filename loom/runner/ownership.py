@@ -134,6 +134,8 @@ class Ownership:
 
 def throw_away(owned: OwnedRun) -> None:
     """End a run's coroutines where they stand."""
+    if owned.calls is not None:
+        owned.calls.give_up()
     if owned.instance is not None:
         owned.instance.unwind()
         owned.instance = None

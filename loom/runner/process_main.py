@@ -19,6 +19,7 @@ from typing import Any
 
 from loom.authoring.activity import activity_definition
 from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo, AttemptAccess
+from loom.errors import LoomError
 from loom.history.payloads import PayloadConverter
 
 
@@ -29,7 +30,7 @@ class Request:
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
     info: ActivityInfo
-    task_token: str
+    task_token: str | None
     details: bytes | None
 
 
@@ -116,6 +117,8 @@ class _PipeAccess(AttemptAccess):
 
     @property
     def task_token(self) -> str:
+        if self._token is None:
+            raise LoomError("A local activity has no task, and so no token.")
         return self._token
 
     def heartbeat(self, details: Any) -> None:

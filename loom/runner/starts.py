@@ -148,9 +148,9 @@ class LocalStarter:
             guards=self._worker.options.guards,
         )
         try:
-            turn = self._turns.plan(
-                instance, [Stamped(request.event, self._worker.clock.now())], after=0
-            )
+            started = Stamped(request.event, self._worker.clock.now())
+            # Its local activities wait until it is known to exist.
+            turn = self._turns.plan(instance, self._turns.decide(instance, [started]), after=0)
         except LoomError:
             # It must exist before it can be seen to be blocked: a worker's claim will find that.
             return await start_for_anybody(request, self._worker.clock, writer)

@@ -106,6 +106,7 @@ def scheduled_activities(decision: Decision) -> list[ActivityScheduled]:
         stamped.event
         for stamped in decision.events
         if isinstance(stamped.event, ActivityScheduled)
+        and not stamped.event.local
         and stamped.event.activity_id not in cancelled
     ]
 
@@ -196,6 +197,7 @@ def _new_tasks(decision: Decision, after: int, plan: LeasePlan) -> list[NewTask]
         new_task(event, sequence, at=stamped.at, leased=event.activity_id in plan.activity_ids)
         for sequence, stamped in enumerate(decision.events, after + 1)
         if isinstance(event := stamped.event, ActivityScheduled)
+        and not event.local
         and event.activity_id not in cancelled
     ]
 

@@ -64,34 +64,38 @@ class Turns:
         self._activities = activities
         self._missing: set[str] = set()
 
+    def decide(self, instance: WorkflowInstance, arrivals: Sequence[Stamped]) -> Decision:
+        """Let the code decide. Raises whatever halted the instance."""
+        watch = self._worker.slow_turns
+        watch.begin(instance)
+        try:
+            return instance.activate(arrivals)
+        finally:
+            watch.end()
+
     def plan(
         self,
         instance: WorkflowInstance,
-        arrivals: Sequence[Stamped],
+        decision: Decision,
         *,
         after: int,
         local: Sequence[int] = (),
     ) -> Turn:
-        """Let the code decide, and keep slots for the activities that can start here.
+        """What follows from a decision; keeps slots for the activities that can start here.
 
         Args:
             after: the sequence of the run's last event.
             local: ids of the run's activities that are running in this worker.
-
-        Raises whatever halted the instance.
         """
-        watch = self._worker.slow_turns
-        watch.begin(instance)
-        try:
-            decision = instance.activate(arrivals)
-        finally:
-            watch.end()
         now = self._clock.now()
         reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
         decision = self._without_begun(decision, instance, reserved)
         still_local = set(local).difference(ended_activities(decision))
         due_again = decision.wake_at is not None and decision.wake_at <= now
         keeps = decision.status.is_open and bool(reserved or still_local or due_again)
+        if decision.status.is_open and instance.awaited_local_calls:
+            # However it is given back, whoever takes it over must run them again at once.
+            keeps, decision = True, replace(decision, wake_at=now)
         lease_until = now + self._worker.options.lease
         plan = LeasePlan(
             run_until=lease_until if keeps else None,
@@ -160,6 +164,8 @@ class Turns:
                 self._activities.drop(incoming.attempt)
         owned.in_turn = []
         closed = not turn.decision.status.is_open
+        if closed and owned.calls is not None:
+            owned.calls.give_up()
         unwanted = tuple(owned.local) if closed else ended_activities(turn.decision)
         for activity_id in unwanted:
             attempt = owned.local.pop(activity_id, None)

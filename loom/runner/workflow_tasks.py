@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
 from loom.errors import (
     CodecError,
@@ -36,6 +37,7 @@ from loom.runner.attempts import Attempt
 from loom.runner.context import WorkerContext
 from loom.runner.deadlines import are_deadlines_due, really_due
 from loom.runner.group_writer import GroupWriter
+from loom.runner.local_calls import LocalActivities
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
 from loom.runner.revival import read_what_is_readable, revive
@@ -72,6 +74,7 @@ class WorkflowTasks:
         self._owned = owned
         self._activities = activities
         self._turns = turns
+        self._local_activities = LocalActivities(worker, activities.execution)
         self._writer = GroupWriter(self._repository.write_transitions)
         self._drives: set[asyncio.Task[None]] = set()
         self._started_at = worker.clock.now()
@@ -208,7 +211,7 @@ class WorkflowTasks:
                 raise owned.poison
         if owned.next_task is not None:
             return
-        if owned.local:
+        if owned.goes_on_here:
             self._arm(owned)
         elif self._owned.holds(owned):
             self._owned.forget(owned)
@@ -244,8 +247,8 @@ class WorkflowTasks:
         incoming = owned.take_arrivals()
         at = moment(self._clock, instance)
         due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
-        arrivals = stamped(incoming, at) + due
-        turn = self._turns.plan(instance, arrivals, after=owned.sequence, local=tuple(owned.local))
+        decision = await self._decide(owned, instance, stamped(incoming, at) + due)
+        turn = self._turns.plan(instance, decision, after=owned.sequence, local=owned.local_ids)
         # What came after the run's end is left for the run that continues it, if one does.
         consumed = consumed_through(incoming[: turn.decision.taken])
         try:
@@ -265,6 +268,24 @@ class WorkflowTasks:
             self._leave_arrivals(owned)
         return turn.keeps_run
 
+    async def _decide(
+        self, owned: OwnedRun, instance: WorkflowInstance, arrivals: list[Stamped]
+    ) -> Decision:
+        """What the code answers, with what comes of its local activities meanwhile."""
+        calls = owned.calls
+        if calls is not None and calls.have_ended:
+            at = moment(self._clock, instance)
+            ended = calls.take(instance.awaited_local_calls)
+            arrivals = [*arrivals, *(Stamped(outcome, at) for outcome in ended)]
+        decision = self._turns.decide(instance, arrivals)
+        if calls is None and not instance.has_local_calls:
+            return decision
+        if calls is None:
+            run = owned.run
+            owned.calls = calls = self._local_activities.of_run(run.workflow_id, run.run_id)
+            calls.on_outcome = partial(self._kick, owned)
+        return await self._local_activities.carry_on(calls, instance, decision, self._turns.decide)
+
     async def _due(
         self, owned: OwnedRun, instance: WorkflowInstance, at: Micros
     ) -> Sequence[ArrivalEvent]:
@@ -272,7 +293,8 @@ class WorkflowTasks:
         due = instance.take_due(at)
         if not are_deadlines_due(due):
             return due
-        return really_due(due, await self._worker.repository.list_tasks(owned.run_key))
+        tasks = await self._worker.repository.list_tasks(owned.run_key)
+        return really_due(due, tasks, owned.calls)
 
     def _leave_arrivals(self, owned: OwnedRun) -> None:
         """What came while the run was being given back. Messages are in its inbox still; of
