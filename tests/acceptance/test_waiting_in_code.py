@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 import loom
 from loom import RunStatus, Settings
+from loom.engine.instance import WorkflowInstance
 from loom.identifiers import END_OF_TIME
 from tests.conditions import cut_off, eventually
 
@@ -132,3 +135,33 @@ async def waits(handle: loom.WorkflowHandle[Any]) -> bool:
 
 async def is_cancelled(handle: loom.WorkflowHandle[Any]) -> bool:
     return await handle.status() is RunStatus.CANCELLED
+
+
+@loom.workflow
+class Patient(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.sleep(math.inf))
+            group.create_task(ctx.wait_until(lambda: ctx.cancel_requested, timeout=3600))
+            group.create_task(ctx.wait_for_signal("never", timeout=7200))
+        return "never"
+
+
+async def test_runs_that_wait_hold_nothing_but_their_row(any_dsn: str) -> None:
+    async with (
+        loom.Loom(any_dsn, settings=Settings(max_cached_runs=0)) as app,
+        app.worker(workflows=[Patient]) as worker,
+    ):
+        threads = threading.active_count()
+        handles = [await app.start(Patient) for _ in range(20)]
+        for handle in handles:
+            info = await handle.info()
+            assert (info.worker, info.activities) == (None, [])
+            assert info.wake_at is not None
+        await eventually(lambda: not worker._owned._owned)
+        ids = {handle.workflow_id for handle in handles}
+        instances = [o for o in gc.get_objects() if isinstance(o, WorkflowInstance)]
+        assert [o for o in instances if o.workflow_id in ids] == []
+        assert threading.active_count() <= threads + 1  # the database's own pool may grow
+        for handle in handles:
+            await handle.terminate()

@@ -14,7 +14,8 @@ import pytest
 
 FOLDER = Path(__file__).parent
 FILES = [
-    str(FOLDER / f"{name}.py") for name in ("definitions", "activities", "starting", "talking")
+    str(FOLDER / f"{name}.py")
+    for name in ("definitions", "activities", "starting", "talking", "waiting")
 ]
 
 CHECKERS = {"mypy": ["-m", "mypy", "--strict"], "pyright": ["-m", "pyright"]}
