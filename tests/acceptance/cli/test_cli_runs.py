@@ -129,6 +129,8 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "blocked_reason",
         "worker",
         "waiting_for_worker_since",
+        "continued_from",
+        "first_run_id",
     }
     assert set(shell.json("list")[0]) == fields
     assert set(shell.json("show", "d")) == fields | {"activities", "result", "failure"}
