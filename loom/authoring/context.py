@@ -317,7 +317,7 @@ class WorkflowContext[InputT, StateT]:
         self,
         input: Given[I] = ...,
         *,
-        workflow: type[Runnable[I, Any]] | type[Workflow[I, Any]],
+        workflow: type[Workflow[I, Any]],
         queue: str | None = None,
     ) -> NoReturn: ...
 

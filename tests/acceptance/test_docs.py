@@ -24,6 +24,8 @@ PAGES = (
     "docs/testing.md",
     "docs/starting.md",
     "docs/waiting.md",
+    "docs/children.md",
+    "docs/continue-as-new.md",
     "docs/versions.md",
     "docs/sagas.md",
     "docs/cancellation.md",

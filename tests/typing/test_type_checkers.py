@@ -15,7 +15,7 @@ import pytest
 FOLDER = Path(__file__).parent
 FILES = [
     str(FOLDER / f"{name}.py")
-    for name in ("definitions", "activities", "starting", "talking", "waiting")
+    for name in ("definitions", "activities", "starting", "talking", "waiting", "children")
 ]
 
 CHECKERS = {"mypy": ["-m", "mypy", "--strict"], "pyright": ["-m", "pyright"]}
