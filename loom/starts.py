@@ -78,7 +78,7 @@ class Starts:
         check_id("version", version)
         payload = self._converter.encode(input, Any)
         request = self._request(name, version, payload, options)
-        outcome = await self._start_remotely(request)
+        outcome = await self._start(request, options)
         return self._handle(outcome, request, options, None)
 
     async def start_with_signal(
