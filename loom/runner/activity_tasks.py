@@ -226,7 +226,8 @@ class ActivityTasks:
             and not attempt.is_ending
         ]
         for attempt in stopped:
-            _log.warning("activity %s: lease lost, attempt stopped", attempt.name)
+            # Called off, mostly; or taken over, which whoever did so has a reason to tell of.
+            _log.info("activity %s: no longer ours, attempt stopped", attempt.name)
             self.give_up(attempt)
             self.on_gone(attempt)
         if stopped:

@@ -23,6 +23,7 @@ PAGES = (
     "docs/storage.md",
     "docs/testing.md",
     "docs/starting.md",
+    "docs/activities.md",
     "docs/waiting.md",
     "docs/children.md",
     "docs/continue-as-new.md",

@@ -125,6 +125,21 @@ async def options_of_calls(ctx: Ctx) -> None:
         assert_type(error.details_as(Receipt), Receipt)
 
 
+async def local_activities(ctx: Ctx) -> None:
+    assert_type(await ctx.local_activity(charge, "A-1", 5, dry=True), Receipt)
+    assert_type(await ctx.local_activity(count_words, "a b"), int)
+    await ctx.local_activity(count_words, 5)  # type: ignore[call-overload]
+
+
+def inside_of_an_activity() -> None:
+    info = loom.activity_info()
+    assert_type(info.heartbeat_details(), Any)
+    assert_type(info.heartbeat_details(type=int), int | None)
+    assert_type(info.cancelled, bool)
+    assert_type(info.task_token, str)
+    loom.heartbeat({"page": 5})
+
+
 def wrong_options() -> None:
     @loom.activity("charge")  # type: ignore
     async def by_position() -> None: ...
@@ -134,3 +149,6 @@ def wrong_options() -> None:
 
     @loom.activity(retry_count="3")  # type: ignore
     async def text() -> None: ...
+
+    @loom.activity(executor="gpu")  # type: ignore
+    def elsewhere() -> None: ...
