@@ -15,7 +15,7 @@ import logging
 import sys
 from asyncio import events
 from collections.abc import Iterator
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -101,7 +101,13 @@ class CallWatch:
                     self._watch_class(value)
             # What is named to `ctx.activity` is not called by the workflow.
             elif not is_activity(value):
+                self._watch_class_of(value)
                 yield from unwrapped(value)
+
+    def _watch_class_of(self, value: Any) -> None:
+        """Watch what an object of the user's does when it is called or asked for a property."""
+        if not isinstance(value, FunctionType | ModuleType) and is_users_class(type(value)):
+            self._watch_class(type(value))
 
     # --- what is called ---
 
@@ -127,7 +133,10 @@ class CallWatch:
             if called not in self._classes and is_users_class(called):
                 self._watch_class(called)
             return
-        for function in unwrapped(getattr(called, "__func__", called)):
+        if isinstance(called, MethodType):
+            called = called.__func__
+        self._watch_class_of(called)
+        for function in unwrapped(called):
             self._watch_function(function)
 
 

@@ -6,8 +6,8 @@ import asyncio
 import configparser
 import contextlib
 import datetime as dt
-import functools
 import gc
+import importlib.util
 import linecache
 import logging
 import os
@@ -21,10 +21,10 @@ import threading
 import time
 import uuid
 import zoneinfo
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -116,88 +116,35 @@ def test_an_import_inside_the_code_does_not_hide_it() -> None:
 # --- however deep --------------------------------------------------------------------------------
 
 
-def helper() -> float:
-    return deeper()
+WAYS = (
+    *("a function", "a key", "a map", "a partial", "a generator", "a context manager", "a cache"),
+    *("a constructor", "a method", "a property", "a class method", "a callable"),
+    *("a dataclass's default", "a decorated function"),
+)
 
 
-def deeper() -> float:
-    return time.time()
+@pytest.fixture
+def clock_readers() -> Iterator[ModuleType]:
+    path = Path(__file__).with_name("clock_readers.py")
+    spec = importlib.util.spec_from_file_location(f"clock_readers_{uuid.uuid4().hex}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    assert tuple(module.WAYS) == WAYS
+    yield module
+    del sys.modules[spec.name]
 
 
-def key(each: int) -> float:
-    return time.time()
+@pytest.mark.parametrize("how", WAYS)
+def test_the_users_functions_that_the_code_calls_are_watched_too(
+    clock_readers: ModuleType, how: str
+) -> None:
+    way = clock_readers.WAYS[how]
 
-
-@contextlib.contextmanager
-def measured() -> Any:
-    yield time.time()
-
-
-@functools.lru_cache
-def remembered(each: object) -> float:
-    return time.time()
-
-
-class Clock:
-    def __init__(self, start: bool = False) -> None:
-        self.started = time.time() if start else 0.0
-
-    def read(self) -> float:
-        return time.time()
-
-    @property
-    def reading(self) -> float:
-        return time.time()
-
-    @classmethod
-    def first(cls) -> float:
-        return time.time()
-
-    def __call__(self) -> float:
-        return time.time()
-
-
-@dataclass
-class Item:
-    at: float = field(default_factory=time.time)
-
-
-def decorated(function: Any) -> Any:
-    @functools.wraps(function)
-    def call(*args: Any) -> Any:
-        return function(*args)
-
-    return call
-
-
-@decorated
-def wrapped() -> float:
-    return time.time()
-
-
-CLOCK = Clock()
-DEEP: dict[str, Callable[[], Any]] = {
-    "a function": lambda: helper(),
-    "a key": lambda: sorted([1], key=key),
-    "a map": lambda: list(map(key, [1])),
-    "a partial": lambda: functools.partial(key, 1)(),
-    "a generator": lambda: [key(each) for each in (n for n in range(2))],
-    "a context manager": lambda: measured().__enter__(),
-    "a cache": lambda: remembered(object()),
-    "a constructor": lambda: Clock(True),
-    "a method": lambda: CLOCK.read(),
-    "a property": lambda: CLOCK.reading,
-    "a class method": lambda: Clock.first(),
-    "a callable": lambda: CLOCK(),
-    "a dataclass's default": lambda: Item(),
-    "a decorated function": lambda: wrapped(),
-}
-
-
-@pytest.mark.parametrize("how", DEEP)
-def test_the_users_functions_that_the_code_calls_are_watched_too(how: str) -> None:
     async def code(ctx: Ctx) -> None:
-        DEEP[how]()
+        way()
 
     assert "called time.time()" in refusal(code)
 
@@ -463,4 +410,4 @@ def test_without_a_free_tool_it_is_said_once_and_done_without(
 
 
 async def helper_code(ctx: Ctx) -> float:
-    return helper()
+    return time.time()
