@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from loom.authoring.forbidden import RULES
+from loom.authoring.lint.at_start import check_order
 from loom.authoring.lint.check import lint
 from loom.authoring.lint.findings import Finding
 
@@ -240,6 +241,34 @@ def check_change(self, name: str) -> None:
 def test_queries_and_validators_are_not_replayed_and_so_not_read(check: Check) -> None:
     assert check("return 1", methods=READERS.format(handler="loom.query")) == []
     assert rules(check("return 1", methods=READERS.format(handler="loom.signal"))) == ["clock"]
+
+
+def test_a_child_is_checked_where_it_is_served(check: Check) -> None:
+    child = """
+    @loom.workflow
+    class Child(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Ctx) -> float:
+            return time.time()
+    """
+    assert check("return Child", child) == []
+
+
+def test_source_that_cannot_be_read_keeps_no_worker_from_starting(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    path = tmp_path / "endless.py"
+    path.write_text(
+        "import loom\n@loom.workflow\nclass Endless(loom.Workflow[int, int]):\n"
+        f"    async def run(self, ctx):\n        return {' + '.join(['ctx.input'] * 900)}\n"
+    )
+    spec = importlib.util.spec_from_file_location("endless", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    check_order([module.Endless], "error")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the source of Endless could not be checked: Recursion")
 
 
 def test_a_module_that_is_not_loaded_is_known_by_its_name(check: Check) -> None:

@@ -41,5 +41,10 @@ def check_order(workflows: Iterable[type], guards: GuardMode) -> None:
 
 def _findings(cls: type) -> list[Finding]:
     if cls not in _checked:
-        _checked[cls] = lint([cls], rules={SET_ITERATION.id})
+        try:
+            _checked[cls] = lint([cls], rules={SET_ITERATION.id})
+        except Exception as error:
+            # Source can be anything, and nobody's worker shall stand still because of it.
+            _log.warning("the source of %s could not be checked: %r", cls.__qualname__, error)
+            _checked[cls] = []
     return _checked[cls]

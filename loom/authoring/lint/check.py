@@ -21,6 +21,7 @@ from loom.authoring.user_code import (
     is_users_code,
     unwrapped,
 )
+from loom.authoring.workflow import Workflow
 
 
 def lint(workflows: Iterable[type], *, rules: Container[str] = RULES) -> list[Finding]:
@@ -102,5 +103,6 @@ def _functions(mentioned: Any) -> Iterator[tuple[FunctionType, type | None]]:
         mentioned = mentioned.__func__
     if not isinstance(mentioned, type):
         yield from ((function, owner) for function in unwrapped(mentioned))
-    elif is_users_class(mentioned) and not issubclass(mentioned, BaseException):
+    # A workflow that is mentioned is a child, which is checked where it is served.
+    elif is_users_class(mentioned) and not issubclass(mentioned, BaseException | Workflow):
         yield from ((function, mentioned) for function in functions_of(mentioned))

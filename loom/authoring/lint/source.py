@@ -40,7 +40,8 @@ def function_node(code: CodeType) -> tuple[SourceFile, FunctionNode] | None:
     return (source, node) if source and node else None
 
 
-@lru_cache(maxsize=256)
+# A few: trees are large, and a workflow's functions mostly lie together.
+@lru_cache(maxsize=16)
 def _parsed(path: str, lines: tuple[str, ...]) -> SourceFile | None:
     text = "".join(lines)
     try:
