@@ -13,9 +13,10 @@ from loom.cli.demo.command import demo
 from loom.cli.exits import EXPLAINED, CommandGroup
 from loom.cli.history import history
 from loom.cli.listing import list_runs
-from loom.cli.runs import cancel, signal, start, terminate
+from loom.cli.runs import cancel, start, terminate
 from loom.cli.scaffold import init
 from loom.cli.show import show
+from loom.cli.talk import query, signal, update
 from loom.cli.worker import worker
 
 
@@ -40,6 +41,8 @@ for command in (
     list_runs,
     show,
     signal,
+    query,
+    update,
     cancel,
     terminate,
     history,

@@ -1,4 +1,4 @@
-"""``loom start``, ``signal``, ``cancel`` and ``terminate``: from outside to a run."""
+"""``loom start``, ``cancel`` and ``terminate``: from outside to a run."""
 
 from __future__ import annotations
 
@@ -103,22 +103,6 @@ async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
             if known not in (None, told):
                 click.echo(f"Still waiting: {harmless(str(known))}", err=True)
             told = known
-
-
-@click.command()
-@click.argument("workflow_id", metavar="ID")
-@click.argument("name")
-@click.option("--payload", type=parse_json, metavar="JSON", help="What the signal carries.")
-@dsn_option
-def signal(workflow_id: str, name: str, payload: Any, dsn: str | None) -> None:
-    """Send the signal NAME to the workflow ID."""
-
-    async def run() -> None:
-        async with opened(dsn) as app:
-            await app.handle(workflow_id).signal(name, payload)
-
-    asyncio.run(run())
-    click.echo(f"Sent {name!r} to {workflow_id}.")
 
 
 @click.command()

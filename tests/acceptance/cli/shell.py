@@ -67,6 +67,34 @@ class Wait(loom.Workflow[None, None]):
         return await ctx.wait_for_signal("go", type=str)
 
 
+@loom.workflow(name="Talk")
+class Talk(loom.Workflow[None, None]):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[str]:
+        await ctx.wait_until(lambda: "bye" in self.said)
+        return self.said
+
+    @loom.signal
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @loom.query
+    def last(self, count: int = 1) -> list[str]:
+        return self.said[-count:]
+
+    @loom.update
+    async def shout(self, text: str, times: int = 1) -> str:
+        self.said += [text.upper()] * times
+        return self.said[-1]
+
+    @shout.validator
+    def check_shout(self, text: str, times: int = 1) -> None:
+        if times > 9:
+            raise ValueError("too loud")
+
+
 BOTH = [Double, [double]]
 NUMBER = 7
 """

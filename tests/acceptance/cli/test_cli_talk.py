@@ -1,0 +1,40 @@
+"""``loom signal``, ``query`` and ``update``, as their users have them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.acceptance.cli.shell import DEADLINE, Shell
+
+
+def ask(shell: Shell, *arguments: str) -> Any:
+    """What a query answers, asked where the module is."""
+    asking = shell.start("query", *arguments)
+    answer, error = asking.communicate(timeout=DEADLINE)
+    assert asking.returncode == 0, error
+    return json.loads(answer)
+
+
+def test_a_run_is_talked_to(shell: Shell) -> None:
+    with shell.worker():
+        shell.run("start", "Talk", "--id", "t-1")
+        for _ in range(2):
+            shell.run("signal", "t-1", "say", "--payload", '"hi"', "--request-id", "r-1")
+            done = shell.run("update", "t-1", "shout", '{"text": "ho"}', "--request-id", "r-1")
+            assert json.loads(done.stdout) == "HO"
+        refused = shell.run("update", "t-1", "shout", '{"text": "ho", "times": 10}', code=1)
+        assert "was rejected: ValueError: too loud" in refused.stderr
+    # Nobody works here.
+    assert ask(shell, "t-1", "last", "5", "--module", "shop") == ["hi", "HO"]
+    assert ask(shell, "t-1", "last", "-m", "shop:Talk") == ["HO"]
+
+
+def test_a_query_needs_the_code_of_the_run(shell: Shell) -> None:
+    shell.run("start", "Talk", "--id", "t-1")
+    wrong = shell.run_apart("query", "t-1", "last", "-m", "shop:Double", code=2)
+    assert "is a run of 'Talk' in version '1', which the given modules do not define" in wrong
+    assert "Missing option '--module'" in shell.run("query", "t-1", "last", code=2).stderr
+    assert "no run" in shell.run_apart("query", "nobody", "last", "-m", "shop", code=3)
+    early = shell.run_apart("query", "t-1", "last", "-m", "shop", code=1)
+    assert "no worker has taken it" in early
