@@ -27,6 +27,7 @@ PAGES = (
     "docs/waiting.md",
     "docs/children.md",
     "docs/continue-as-new.md",
+    "docs/messages.md",
     "docs/versions.md",
     "docs/sagas.md",
     "docs/cancellation.md",
