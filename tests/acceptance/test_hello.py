@@ -22,8 +22,12 @@ PRINTED = {
         "cleaned up\n"
         "Workflow 'hello-cancellation' was cancelled: enough of it\n"
     ),
+    "child": "Hello, World!\n",
+    "continue_as_new": "3 to go\n2 to go\n1 to go\n0 to go\nlift-off\n4 runs\n",
     "exception": "RuntimeError: gave up after 2 attempts\nTrue\n",
     "heartbeat": "attempt 2 copied 2 of 5\n",
+    "local_activity": "Hello, World!\n",
+    "multiprocess": "499500 True\n",
     "parallel_activity": (
         "Hello, Ada! Hello, Barbara! Hello, Grace! Hello, Katherine! Hello, Margaret!\n"
     ),
@@ -39,6 +43,7 @@ PRINTED = {
         "2 sent\n"
     ),
     "signal": "['Hello, Ada', 'Hello, Grace']\n",
+    "update": "4\nrejected: -1 is not positive\n10\n10\n",
 }
 
 
