@@ -1,0 +1,322 @@
+"""Random programs over everything that a workflow may do, whose results no crash may change.
+
+A program is plain data, so that it travels as an input to children and to successors. What each
+part returns depends on nothing but the program: not on who came first, nor on how often a worker
+died over it. All that an uninterrupted run returns, an interrupted one must return, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+import loom
+
+type Ctx = loom.WorkflowContext[Any, Any]
+type Node = dict[str, Any]
+
+HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
+"""A month never passes while a program waits for anything but time, whatever dies meanwhile."""
+
+_SOON = loom.RetryPolicy(maximum_attempts=4, initial_interval=timedelta(seconds=1))
+
+
+# --- the outside world ---------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """What activities did, by the key of their call: a repeated attempt changes nothing more."""
+
+    done: dict[str, str] = field(default_factory=dict)
+
+    def do(self, what: str) -> None:
+        self.done.setdefault(loom.activity_info().activity_key, what)
+
+
+WORLD = World()
+
+
+@loom.activity
+async def square(number: int) -> int:
+    WORLD.do(f"square {number}")
+    return number * number
+
+
+@loom.activity
+def square_in_thread(number: int) -> int:
+    WORLD.do(f"square {number}")
+    return number * number
+
+
+@loom.activity(retry=_SOON)
+async def flaky(number: int) -> int:
+    if loom.activity_info().attempt == 1:
+        raise ValueError("not at the first try")
+    WORLD.do(f"flaky {number}")
+    return -number
+
+
+@loom.activity
+async def fail(number: int) -> int:
+    raise ValueError(f"{number} is not wanted")
+
+
+@loom.activity
+async def undo(number: int) -> None:
+    WORLD.do(f"undo {number}")
+
+
+ACTIVITIES = (square, square_in_thread, flaky, fail, undo)
+
+
+# --- what leaves do ------------------------------------------------------------------------------
+
+
+async def _activity(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.activity(square, node["number"])
+
+
+async def _thread(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.activity(square_in_thread, node["number"])
+
+
+async def _flaky(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.activity(flaky, node["number"])
+
+
+async def _failing(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        return await ctx.activity(fail, node["number"])
+    except loom.ActivityFailedError as error:
+        return error.cause_message
+
+
+async def _local(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.local_activity(square, node["number"])
+
+
+async def _sleep(run: Program, ctx: Ctx, node: Node) -> Any:
+    await ctx.sleep(node["number"] * HOUR)
+    return "slept"
+
+
+async def _state(run: Program, ctx: Ctx, node: Node) -> Any:
+    key = f"key-{node['number']}"
+    await ctx.state.set(key, node["number"])
+    return ctx.state[key]
+
+
+async def _side_effect(run: Program, ctx: Ctx, node: Node) -> Any:
+    return ctx.side_effect(lambda: node["number"])
+
+
+async def _patched(run: Program, ctx: Ctx, node: Node) -> Any:
+    return ctx.patched(f"patch-{node['number']}")
+
+
+async def _impatient(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        return await ctx.wait_for_signal("never sent", timeout=HOUR)
+    except TimeoutError:
+        return "too late"
+
+
+async def _signal(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.wait_for_signal(f"signal-{node['number']}", type=int)
+
+
+async def _flag(run: Program, ctx: Ctx, node: Node) -> Any:
+    await ctx.wait_until(lambda: node["number"] in run.flags)
+    return f"flag {node['number']}"
+
+
+async def _update(run: Program, ctx: Ctx, node: Node) -> Any:
+    await ctx.wait_until(lambda: node["number"] in run.updated)
+    return f"updated {node['number']}"
+
+
+_LEAVES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
+    "activity": _activity,
+    "thread": _thread,
+    "flaky": _flaky,
+    "failing": _failing,
+    "local": _local,
+    "sleep": _sleep,
+    "state": _state,
+    "side effect": _side_effect,
+    "patched": _patched,
+    "impatient": _impatient,
+}
+
+_MESSAGES = {"signal": _signal, "flag": _flag, "update": _update}
+"""What waits for something from outside, which is sent to the first run of a program alone."""
+
+
+# --- what branches do ----------------------------------------------------------------------------
+
+
+async def _sequence(run: Program, ctx: Ctx, node: Node) -> Any:
+    return [await run.do(ctx, inner) for inner in node["nodes"]]
+
+
+async def _gather(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await asyncio.gather(*(run.do(ctx, inner) for inner in node["nodes"]))
+
+
+async def _group(run: Program, ctx: Ctx, node: Node) -> Any:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run.do(ctx, inner)) for inner in node["nodes"]]
+    return [task.result() for task in tasks]
+
+
+async def _as_completed(run: Program, ctx: Ctx, node: Node) -> Any:
+    waited = loom.as_completed([run.do(ctx, inner) for inner in node["nodes"]])
+    return sorted([repr(await one) for one in waited])
+
+
+async def _patient(run: Program, ctx: Ctx, node: Node) -> Any:
+    async with asyncio.timeout(MONTH.total_seconds() * 100):
+        return await _sequence(run, ctx, node)
+
+
+async def _child(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.child(Program, {"kind": "sequence", "nodes": node["nodes"]})
+
+
+async def _failing_child(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        return await ctx.child(Program, {"kind": "raise", "nodes": node["nodes"]})
+    except loom.ChildWorkflowFailedError as error:
+        return error.cause_message
+
+
+async def _raise(run: Program, ctx: Ctx, node: Node) -> Any:
+    await _sequence(run, ctx, node)
+    raise ValueError("as it was told")
+
+
+async def _saga(run: Program, ctx: Ctx, node: Node) -> Any:
+    async with ctx.saga() as saga:
+        for number, inner in enumerate(node["nodes"]):
+            saga.compensate(undo, number)
+            await run.do(ctx, inner)
+    return "kept"
+
+
+async def _undone_saga(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        async with ctx.saga() as saga:
+            for number, inner in enumerate(node["nodes"]):
+                saga.compensate(undo, number)
+                await run.do(ctx, inner)
+            raise ValueError("all of it must go")
+    except ValueError:
+        return "undone"
+
+
+_BRANCHES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
+    "sequence": _sequence,
+    "gather": _gather,
+    "group": _group,
+    "as completed": _as_completed,
+    "patient": _patient,
+    "saga": _saga,
+    "undone saga": _undone_saga,
+}
+_CHILDREN = {"child": _child, "failing child": _failing_child}
+_ALL = {**_LEAVES, **_MESSAGES, **_BRANCHES, **_CHILDREN, "raise": _raise}
+
+
+@loom.workflow
+class Program(loom.Workflow[Any, Any]):
+    """Runs a program: a node, or a chain of nodes, each in a run that continues the last."""
+
+    def __init__(self) -> None:
+        self.flags: set[int] = set()
+        self.updated: set[int] = set()
+
+    async def run(self, ctx: Ctx) -> Any:
+        if ctx.input["kind"] != "chain":
+            return await self.do(ctx, ctx.input)
+        chain = {"flags": [], "updated": [], "done": [], **ctx.input}
+        self.flags.update(chain["flags"])
+        self.updated.update(chain["updated"])
+        first, *rest = chain["nodes"]
+        done = [*chain["done"], await self.do(ctx, first)]
+        if rest:
+            chain |= {"flags": sorted(self.flags), "updated": sorted(self.updated)}
+            ctx.continue_as_new({**chain, "nodes": rest, "done": done})
+        return done
+
+    async def do(self, ctx: Ctx, node: Node) -> Any:
+        return await _ALL[node["kind"]](self, ctx, node)
+
+    @loom.signal
+    def flag(self, number: int) -> None:
+        self.flags.add(number)
+
+    @loom.update
+    async def change(self, number: int) -> int:
+        self.updated.add(number)
+        return number + 1
+
+
+# --- making them up ------------------------------------------------------------------------------
+
+
+def _leaf(kinds: Any) -> st.SearchStrategy[Node]:
+    return st.fixed_dictionaries(
+        {"kind": st.sampled_from(sorted(kinds)), "number": st.integers(0, 3)}
+    )
+
+
+def _branch(kinds: Any, nodes: st.SearchStrategy[Node], most: int = 3) -> st.SearchStrategy[Node]:
+    inner = st.lists(nodes, min_size=1, max_size=most)
+    return st.fixed_dictionaries({"kind": st.sampled_from(sorted(kinds)), "nodes": inner})
+
+
+def programs() -> st.SearchStrategy[Any]:
+    small = _leaf(_LEAVES) | _branch(_BRANCHES, _leaf(_LEAVES))
+    with_messages = _leaf({**_LEAVES, **_MESSAGES})
+    return _branch(_BRANCHES, with_messages | small | _branch(_CHILDREN, small, 2))
+
+
+def chains() -> st.SearchStrategy[Node]:
+    """Programs that go on in one run after the other."""
+    return _branch(["chain"], programs())
+
+
+def messages(program: Node) -> Iterator[tuple[str, int]]:
+    """What a program waits for from outside: each time a kind and a number."""
+    if program["kind"] in _MESSAGES:
+        yield program["kind"], program["number"]
+    for node in program.get("nodes", ()):
+        yield from messages(node)
+
+
+EVERYTHING: Node = {
+    "kind": "chain",
+    "nodes": [
+        {
+            "kind": "gather",
+            "nodes": [
+                *({"kind": kind, "number": 1} for kind in (*_LEAVES, *_MESSAGES)),
+                {"kind": "undone saga", "nodes": [{"kind": "local", "number": 2}]},
+            ],
+        },
+        {
+            "kind": "group",
+            "nodes": [
+                {"kind": kind, "nodes": [{"kind": "activity", "number": 3}]}
+                for kind in (*_BRANCHES, *_CHILDREN)
+            ],
+        },
+    ],
+}
+"""One program that does all of it."""
