@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from loom.errors import ChildWorkflowFailedError as ChildWorkflowFailedError
     from loom.errors import ChildWorkflowNotStartedError as ChildWorkflowNotStartedError
     from loom.errors import ChildWorkflowTerminatedError as ChildWorkflowTerminatedError
+    from loom.errors import ChildWorkflowTimedOutError as ChildWorkflowTimedOutError
     from loom.errors import CodecError as CodecError
     from loom.errors import CompensationFailedError as CompensationFailedError
     from loom.errors import CompleteLater as CompleteLater
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from loom.errors import WorkflowNotFoundError as WorkflowNotFoundError
     from loom.errors import WorkflowNotServedError as WorkflowNotServedError
     from loom.errors import WorkflowTerminatedError as WorkflowTerminatedError
+    from loom.errors import WorkflowTimedOutError as WorkflowTimedOutError
     from loom.handle import HistoryEvent as HistoryEvent
     from loom.handle import LogLine as LogLine
     from loom.handle import PendingActivity as PendingActivity
@@ -116,6 +118,7 @@ _HOMES = {
         "ChildWorkflowFailedError",
         "ChildWorkflowNotStartedError",
         "ChildWorkflowTerminatedError",
+        "ChildWorkflowTimedOutError",
         "CodecError",
         "CompensationFailedError",
         "CompleteLater",
@@ -150,6 +153,7 @@ _HOMES = {
         "WorkflowNotFoundError",
         "WorkflowNotServedError",
         "WorkflowTerminatedError",
+        "WorkflowTimedOutError",
     ),
     "loom.handle": (
         "HistoryEvent",

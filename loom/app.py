@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -169,6 +169,10 @@ class Loom:
         on_conflict: ConflictPolicy = "use_existing",
         reuse: ReusePolicy = "allow",
         idempotency_key: str | None = None,
+        delay: timedelta | float | None = None,
+        start_at: datetime | None = None,
+        run_timeout: timedelta | float | None = None,
+        execution_timeout: timedelta | float | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -186,6 +190,10 @@ class Loom:
                 when that run did not complete, or never.
             idempotency_key: of starts of the same workflow and id with the same key, the first
                 starts a run and the others return it, even when it has ended.
+            delay, start_at: the run is there at once, and its code begins so much later, or then.
+            run_timeout: how long the run may take from when it may begin; then it ends as
+                TIMED_OUT. As ``timedelta`` or seconds; a run that continues it has as much again.
+            execution_timeout: the same for all the runs of a chain together.
             memo: any JSON value, to be read beside the run by those who look at it, and by its
                 code as ``ctx.memo``. It never changes.
             tags: small values by which the run is found; its code changes them by
@@ -206,6 +214,10 @@ class Loom:
             on_conflict=on_conflict,
             reuse=reuse,
             idempotency_key=idempotency_key,
+            delay=delay,
+            start_at=start_at,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
             memo=memo,
             tags=tags,
         )

@@ -50,6 +50,7 @@ from loom.runner.relations import arrival_of
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.runner.revival import read_records, read_what_is_readable
 from loom.runner.transitions import (
+    cancelled_effects,
     event_of,
     message_event,
     terminated_effects,
@@ -295,6 +296,14 @@ class Client(RunAccess):
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowCancelRequested(_check_reason(reason))
         await self._send(workflow_id, run_id, request, None)
+        run = await self._find_last(workflow_id, run_id)
+        if self._is_to_begin(run):
+            # No worker takes it before, and there is no code to be asked yet.
+            await self._end_unowned(run)
+
+    def _is_to_begin(self, run: RunRecord) -> bool:
+        is_early = run.start_at is not None and run.start_at > self._clock.now()
+        return is_early and run.status.is_open and run.sequence == 0
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowTerminated(_check_reason(reason))
@@ -305,7 +314,7 @@ class Client(RunAccess):
             with self._told_of_end(run.run_id) as told:
                 # Whoever works on the run ends it. A run that nobody works on, perhaps because
                 # nobody can, is ended from here.
-                if not await self._terminate_unowned(run):
+                if not await self._end_unowned(run):
                     await self._clock.wait(told, wait)
                     wait = min(wait * 2, _LONGEST_POLL)
             run = await self._find_last(workflow_id, run.run_id)
@@ -319,7 +328,7 @@ class Client(RunAccess):
         is_of_chain = newest.first_run_id == (run.first_run_id or run.run_id)
         return newest if is_of_chain else run
 
-    async def _terminate_unowned(self, run: RunRecord) -> bool:
+    async def _end_unowned(self, run: RunRecord) -> bool:
         """Claim a run and end it, if nobody holds it."""
         owner, now = new_id(), self._clock.now()
         claimed = await self._repository.claim_workflow_tasks(
@@ -343,10 +352,13 @@ class Client(RunAccess):
         return False
 
     async def _ending(self, task: WorkflowTask, owner: WorkerId) -> Transition | None:
-        arrivals = list(self._readable(task.messages))
-        if not any(isinstance(arrival.event, WorkflowTerminated) for arrival in arrivals):
-            return None
-        run = task.run
+        arrivals, run = list(self._readable(task.messages)), task.run
+        kinds = {type(arrival.event) for arrival in arrivals}
+        if WorkflowTerminated not in kinds:
+            if WorkflowCancelRequested not in kinds or not self._is_to_begin(run):
+                return None
+            effects = cancelled_effects(run, arrivals)
+            return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)
         history = await read_what_is_readable(run, self._repository)
         effects = terminated_effects(run, history, arrivals, after=run.sequence)
         return Transition(run.run_key, task.token, run.sequence, effects, owner=owner)

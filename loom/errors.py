@@ -25,7 +25,8 @@ LoomError
 ├── WorkflowExecutionError        the awaited run did not complete
 │   ├── WorkflowFailedError       its code raised
 │   ├── WorkflowCancelledError    it was cancelled and let itself be
-│   └── WorkflowTerminatedError   it was terminated from outside
+│   ├── WorkflowTerminatedError   it was terminated from outside
+│   └── WorkflowTimedOutError     its time was up
 ├── ActivityCancelledError        nobody wants an activity's outcome (raised inside a plain one)
 ├── ActivityClosedError           the attempt that a token names is over
 ├── ActivityError                 raised by an activity that knows what shall follow
@@ -38,6 +39,7 @@ LoomError
 │   ├── ChildWorkflowFailedError      its code raised
 │   ├── ChildWorkflowCancelledError   it was cancelled and let itself be
 │   ├── ChildWorkflowTerminatedError  it was terminated
+│   ├── ChildWorkflowTimedOutError  its time was up
 │   └── ChildWorkflowNotStartedError  an open run has its id
 ├── SideEffectFailedError         the function of a side effect raised
 ├── NonDeterministicWorkflowError the code no longer asks for what its history recorded
@@ -215,6 +217,10 @@ class WorkflowTerminatedError(WorkflowExecutionError):
     """The workflow was terminated from outside."""
 
 
+class WorkflowTimedOutError(WorkflowExecutionError):
+    """The workflow's time was up."""
+
+
 class ActivityCancelledError(LoomError):
     """Nobody wants the outcome of this activity any more; raised by ``loom.heartbeat`` in plain
     functions, which cannot be cancelled from outside."""
@@ -369,6 +375,10 @@ class ChildWorkflowCancelledError(ChildWorkflowError):
 
 class ChildWorkflowTerminatedError(ChildWorkflowError):
     """A child workflow was terminated."""
+
+
+class ChildWorkflowTimedOutError(ChildWorkflowError):
+    """A child workflow's time was up."""
 
 
 class ChildWorkflowNotStartedError(ChildWorkflowError):

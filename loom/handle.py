@@ -58,6 +58,10 @@ class WorkflowInfo:
     """Since when a worker that has this workflow in this version, on this queue, should have taken
     the run and none has; ``None`` when nothing is due, or somebody is working on it. Workers are
     not known to the database: this is how a run that none of them serves shows up."""
+    start_at: datetime | None = None
+    """When its code begins, if it was to begin later than it was created."""
+    deadline: datetime | None = None
+    """When it times out, if it is still open then."""
     tags: dict[str, TagValue] = field(default_factory=dict)
     memo: Any = None
     """As JSON has it; whoever reads it needs the codecs that it was written with."""
@@ -205,7 +209,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             timeout: how long to wait, as ``timedelta`` or seconds; the run goes on regardless.
 
         Raises:
-            WorkflowExecutionError: it failed, was cancelled or was terminated.
+            WorkflowExecutionError: it failed, was cancelled or terminated, or its time was up.
             TimeoutError: it has not closed in time.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout

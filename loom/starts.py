@@ -10,7 +10,7 @@ from typing import Any, Final
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
-from loom.authoring.starting import ReusePolicy, StartOptions
+from loom.authoring.starting import ReusePolicy, StartOptions, micros
 from loom.client import Client
 from loom.errors import (
     ConfigurationError,
@@ -20,6 +20,7 @@ from loom.errors import (
 )
 from loom.handle import Call, WorkflowHandle
 from loom.history.events import SignalReceived, request_message_id
+from loom.history.limits import limits
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
@@ -136,6 +137,9 @@ class Starts:
         self, name: str, version: str, payload: bytes, options: StartOptions
     ) -> StartRequest:
         workflow_id, run_id = _ids(name, options)
+        now = self._clock.now()
+        begins_at, timeout = options.begins_at(now), micros(options.execution_timeout)
+        end = None if timeout is None else begins_at + timeout
         return StartRequest(
             name=name,
             version=version,
@@ -146,6 +150,8 @@ class Starts:
             tags=encode_tags(options.tags or {}),
             memo=None if options.memo is None else self._converter.encode(options.memo, Any),
             refused_after=_REFUSED_AFTER[options.reuse],
+            start_at=begins_at if begins_at > now else None,
+            limits=limits(begins_at, micros(options.run_timeout), end),
             is_keyed=options.idempotency_key is not None,
         )
 
@@ -163,7 +169,9 @@ class Starts:
     async def _try_to_start(
         self, request: StartRequest, workflow: CompiledWorkflow | None
     ) -> StartOutcome:
-        worker = None if workflow is None else self._worker_for(request)
+        # What begins later is for whoever is there then.
+        is_local = workflow is not None and request.start_at is None
+        worker = self._worker_for(request) if is_local else None
         if workflow is not None and worker is not None:
             return await worker.starter.start(workflow, request, self._writer)
         return await self._start_remotely(request)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAliasType, TypedDict, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, TypeAliasType, TypedDict, get_args
 
 from loom.authoring.names import check_id
 from loom.errors import ConfigurationError
 from loom.history.tags import TagValue
-from loom.identifiers import WorkflowId
+from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, WorkflowId
 
 type ConflictPolicy = Literal["use_existing", "fail", "terminate_existing"]
 """What a start does when an open run already has the workflow id."""
@@ -26,6 +27,10 @@ class StartKeywords(TypedDict, total=False):
     on_conflict: ConflictPolicy
     reuse: ReusePolicy
     idempotency_key: str | None
+    delay: timedelta | float | None
+    start_at: datetime | None
+    run_timeout: timedelta | float | None
+    execution_timeout: timedelta | float | None
     memo: Any
     tags: Mapping[str, TagValue] | None
 
@@ -35,7 +40,8 @@ class StartOptions:
     """The keywords of one start, checked.
 
     Raises ``PayloadError`` for an id or name that no store could hold, and ``ConfigurationError``
-    for policies that there are not, or that contradict each other.
+    for policies that there are not, moments without a time zone, times that are none, and what
+    contradicts each other.
     """
 
     id: WorkflowId | None = None
@@ -43,6 +49,10 @@ class StartOptions:
     on_conflict: ConflictPolicy = "use_existing"
     reuse: ReusePolicy = "allow"
     idempotency_key: str | None = None
+    delay: timedelta | float | None = None
+    start_at: datetime | None = None
+    run_timeout: timedelta | float | None = None
+    execution_timeout: timedelta | float | None = None
     memo: Any = None
     tags: Mapping[str, TagValue] | None = None
 
@@ -59,6 +69,47 @@ class StartOptions:
                 "on_conflict='terminate_existing' leaves a run with the id behind that has ended, "
                 "after which reuse='reject' starts no other. Leave one of them out."
             )
+
+        if self.delay is not None and self.start_at is not None:
+            raise ConfigurationError("A start takes either delay= or start_at=, and not both.")
+        if self.start_at is not None and self.start_at.tzinfo is None:
+            raise ConfigurationError(
+                f"start_at={self.start_at!r} needs a time zone, for example UTC."
+            )
+        _check_time("delay", self.delay, may_be_none_at_all=True)
+        _check_time("run_timeout", self.run_timeout)
+        _check_time("execution_timeout", self.execution_timeout)
+
+    def begins_at(self, now: Micros) -> Micros:
+        """When the code of a run that is started now begins."""
+        if self.start_at is not None:
+            return max(now, (self.start_at - _EPOCH) // _MICROSECOND)
+        return min(now + (micros(self.delay) or 0), END_OF_TIME)
+
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def micros(time: timedelta | float | None) -> Micros | None:
+    """A time, which was given as ``timedelta`` or seconds."""
+    if time is None:
+        return None
+    if isinstance(time, timedelta):
+        return time // _MICROSECOND
+    return round(min(time * MICROS_PER_SECOND, END_OF_TIME))
+
+
+def _check_time(
+    name: str, time: timedelta | float | None, *, may_be_none_at_all: bool = False
+) -> None:
+    if time is None:
+        return
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    # Not a number is neither.
+    if not (seconds > 0 or (may_be_none_at_all and seconds == 0)):
+        what = "not be negative" if may_be_none_at_all else "be positive"
+        raise ConfigurationError(f"{name}={time!r} must {what}.")
 
 
 def _check_choice(name: str, given: object, choices: TypeAliasType) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from datetime import datetime, timedelta
 from typing import Any, Final, Never, Protocol, Unpack, overload
 
 from loom.authoring.context import WorkflowContext
@@ -73,6 +74,10 @@ class Workflow[InputT, StateT]:
         on_conflict: ConflictPolicy = "use_existing",
         reuse: ReusePolicy = "allow",
         idempotency_key: str | None = None,
+        delay: timedelta | float | None = None,
+        start_at: datetime | None = None,
+        run_timeout: timedelta | float | None = None,
+        execution_timeout: timedelta | float | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -93,6 +98,10 @@ class Workflow[InputT, StateT]:
             on_conflict=on_conflict,
             reuse=reuse,
             idempotency_key=idempotency_key,
+            delay=delay,
+            start_at=start_at,
+            run_timeout=run_timeout,
+            execution_timeout=execution_timeout,
             memo=memo,
             tags=tags,
         )

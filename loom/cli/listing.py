@@ -77,7 +77,7 @@ def _print(runs: list[loom.WorkflowInfo]) -> None:
             run.workflow_id,
             run.name,
             run.version,
-            run.status,
+            _status(run),
             run.created_at,
             ago(run.updated_at),
             run.history_length,
@@ -95,6 +95,12 @@ def _print(runs: list[loom.WorkflowInfo]) -> None:
     print_table(headings, rows)
     if with_waits:
         click.echo("`loom show ID` tells which worker a run needs.", err=True)
+
+
+def _status(run: loom.WorkflowInfo) -> str:
+    begins = run.start_at
+    is_early = begins is not None and run.closed_at is None and begins > datetime.now(UTC)
+    return f"{run.status}, begins {ago(begins)}" if begins and is_early else run.status
 
 
 def _unserved_for(run: loom.WorkflowInfo) -> str | None:

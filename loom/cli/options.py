@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import click
 
@@ -64,6 +64,24 @@ def tag_option[F: Callable[..., Any]](help: str) -> Callable[[F], F]:
 def moment_option[F: Callable[..., Any]](name: str, help: str) -> Callable[[F], F]:
     """Adds an option for a moment, which without a time zone is one of the reader's clock."""
     return click.option(name, type=_parse_moment, metavar="MOMENT", help=help)
+
+
+def duration_option[F: Callable[..., Any]](name: str, help: str) -> Callable[[F], F]:
+    """Adds an option for a length of time, in seconds unless it says otherwise."""
+    return click.option(name, type=_parse_duration, metavar="TIME", help=help)
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _parse_duration(text: str) -> timedelta:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    try:
+        return timedelta(seconds=float(number) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is no length of time: write 90, 90s, 5m, 2h or 1d."
+        ) from None
 
 
 def _parse_tag(given: str) -> tuple[str, TagValue]:

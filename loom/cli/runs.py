@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import IO, Any, Final, get_args
 
 import click
@@ -11,7 +12,7 @@ import loom
 from loom.authoring.starting import ConflictPolicy, ReusePolicy
 from loom.cli.application import opened
 from loom.cli.obstacles import obstacle
-from loom.cli.options import dsn_option, parse_json, tag_option
+from loom.cli.options import dsn_option, duration_option, moment_option, parse_json, tag_option
 from loom.cli.output import harmless, print_json
 
 _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
@@ -44,6 +45,10 @@ _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
     metavar="TEXT",
     help="Started again with the same key, it is the same run, even when it has ended.",
 )
+@duration_option("--delay", "Begin so much later, as 90, 90s, 5m, 2h or 1d.")
+@moment_option("--start-at", "Begin at that moment.")
+@duration_option("--run-timeout", "How long the run may take.")
+@duration_option("--execution-timeout", "How long it and all that continue it may take.")
 @tag_option("A tag to find the run by; may be given again.")
 @click.option("--memo", type=parse_json, metavar="JSON", help="A note to keep beside the run.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
@@ -58,6 +63,10 @@ def start(
     on_conflict: ConflictPolicy,
     reuse: ReusePolicy,
     idempotency_key: str | None,
+    delay: timedelta | None,
+    start_at: datetime | None,
+    run_timeout: timedelta | None,
+    execution_timeout: timedelta | None,
     tags: dict[str, loom.TagValue],
     memo: Any,
     wait: bool,
@@ -80,6 +89,10 @@ def start(
                 on_conflict=on_conflict,
                 reuse=reuse,
                 idempotency_key=idempotency_key,
+                delay=delay,
+                start_at=start_at,
+                run_timeout=run_timeout,
+                execution_timeout=execution_timeout,
                 tags=tags,
                 memo=memo,
             )

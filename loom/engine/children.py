@@ -15,6 +15,7 @@ from loom.errors import (
     ChildWorkflowFailedError,
     ChildWorkflowNotStartedError,
     ChildWorkflowTerminatedError,
+    ChildWorkflowTimedOutError,
 )
 from loom.history.events import (
     CancelSent,
@@ -166,6 +167,7 @@ _ERRORS: Final[dict[RunStatus | None, tuple[type[ChildWorkflowError], str]]] = {
     RunStatus.FAILED: (ChildWorkflowFailedError, "failed"),
     RunStatus.CANCELLED: (ChildWorkflowCancelledError, "was cancelled"),
     RunStatus.TERMINATED: (ChildWorkflowTerminatedError, "was terminated"),
+    RunStatus.TIMED_OUT: (ChildWorkflowTimedOutError, "ran out of time"),
     None: (ChildWorkflowNotStartedError, "was not started"),
 }
 

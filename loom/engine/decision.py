@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from loom.authoring.activity import ActivityDefinition
 from loom.history.events import ActivityScheduled, Stamped, UpdateAnswer
+from loom.history.limits import RunLimits
 from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, WorkflowId
@@ -31,6 +32,7 @@ class Carried:
     """Those that its code never took, in order of arrival."""
     tags: Mapping[str, str] = field(default_factory=dict)
     memo: bytes | None = None
+    limits: RunLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

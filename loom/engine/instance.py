@@ -71,8 +71,10 @@ from loom.history.events import (
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
+    WorkflowTimedOut,
 )
 from loom.history.failures import Failure, failure_from
+from loom.history.limits import RunLimits
 from loom.history.payloads import PayloadConverter
 from loom.history.relatives import ParentRun
 from loom.history.status import RunStatus
@@ -112,6 +114,8 @@ class WorkflowInstance(Runtime):
         self._activities = Activities(recorder, queue)
         self._children = Children(recorder, workflow_id, run_id, queue)
         self._parent: ParentRun | None = None
+        self._limits: RunLimits | None = None
+        self._is_early = False
         self._queue = queue
         self._input: bytes = b""
         self._carried = Carried()
@@ -195,8 +199,13 @@ class WorkflowInstance(Runtime):
         Whether activities have begun is not known here: a deadline that was kept all the same is
         not to be delivered.
         """
+        limits, ended = self._limits, []
+        if limits is not None and limits.deadline <= now:
+            # What was due after the run's time was up comes too late, whoever looks how late.
+            now = limits.deadline
+            ended = [WorkflowTimedOut(limits.is_of_chain)]
         timers = [TimerFired(timer_id) for timer_id in self._timers.take_due(now)]
-        return [*timers, *self._activities.take_due(now)]
+        return [*timers, *self._activities.take_due(now), *ended]
 
     def activity_begun(self, activity_id: int) -> None:
         """A worker has begun with an activity that had to be begun by some moment."""
@@ -269,10 +278,9 @@ class WorkflowInstance(Runtime):
         """When the next timer or deadline is due; ``None`` when there is none to wait for."""
         if not self.is_open:
             return None
-        timer, deadline = self._timers.next_at, self._activities.next_deadline
-        if timer is None or deadline is None:
-            return deadline if timer is None else timer
-        return min(timer, deadline)
+        end = None if self._limits is None else self._limits.deadline
+        moments = (self._timers.next_at, self._activities.next_deadline, end)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     @property
     def coroutines(self) -> list[Any]:
@@ -340,6 +348,8 @@ class WorkflowInstance(Runtime):
         self._flags = known_flags(event.flags)
         self._labels.begin(event)
         self._parent = event.parent
+        self._limits = event.limits
+        self._is_early = event.start_at is not None and self._loop.now < event.start_at
         self._children.inherit(event.children)
         self._input = event.payload
         try:
@@ -351,7 +361,7 @@ class WorkflowInstance(Runtime):
             ) from error
         context: WorkflowContext[Any, Any] = WorkflowContext(self, given, workflow.state_schema)
         self._context = context
-        if not event.carries_state:
+        if not event.carries_state and not self._is_early:
             self._begin(context)
 
     def _on_state_carried(self, event: StateCarried) -> None:
@@ -368,7 +378,10 @@ class WorkflowInstance(Runtime):
         return await self._workflow.execute(workflow, context)
 
     def _on_cancel(self, event: WorkflowCancelRequested) -> None:
-        if self._cancel_reason is None and self._main is not None:
+        if self._is_early:
+            self._recorder.record(WorkflowCancelled(event.reason), in_code=False)
+            self._end(RunStatus.CANCELLED)
+        elif self._cancel_reason is None and self._main is not None:
             self._cancel_reason = event.reason
             if not self._main.cancel(event.reason or None):
                 self._handlers.cancel()
@@ -379,6 +392,9 @@ class WorkflowInstance(Runtime):
 
     def _on_terminated(self, event: WorkflowTerminated) -> None:
         self._end(RunStatus.TERMINATED)
+
+    def _on_timed_out(self, event: WorkflowTimedOut) -> None:
+        self._end(RunStatus.TIMED_OUT)
 
     # --- what the code asks for ---
 
@@ -516,7 +532,7 @@ class WorkflowInstance(Runtime):
         if continuation.keeps_state and self._context is not None:
             state = self._context.state.carried()
         labels = self._labels
-        self._carried = Carried(state, self._signals.unread, labels.tags, labels.memo)
+        self._carried = Carried(state, self._signals.unread, labels.tags, labels.memo, self._limits)
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if self._handlers.error is not None:
@@ -563,5 +579,6 @@ _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     UpdateAccepted: lambda run, event: run._updates.take(event),
     WorkflowCancelRequested: WorkflowInstance._on_cancel,
     WorkflowTerminated: WorkflowInstance._on_terminated,
+    WorkflowTimedOut: WorkflowInstance._on_timed_out,
 }
 """How each kind of arrival is delivered."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from loom.history.failures import Failure
+from loom.history.limits import RunLimits
 from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, WorkflowId
@@ -68,6 +69,9 @@ class WorkflowStarted(ArrivalEvent):
     """Open children of the runs before it in its chain."""
     carries_state: bool = False
     """Whether the code begins only with the ``STATE_CARRIED`` that follows."""
+    start_at: Micros | None = None
+    """The code begins then. Taken before, it never does: the run is to be ended."""
+    limits: RunLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,15 @@ class UpdateAccepted(ArrivalEvent):
     update_id: str
     name: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTimedOut(ArrivalEvent):
+    """Ends the run, whose time is up, without its code having a say."""
+
+    type: ClassVar[str] = "WORKFLOW_TIMED_OUT"
+    of_chain: bool = False
+    """Whether it was the time of the whole chain."""
 
 
 # --- command events ------------------------------------------------------------------------------
@@ -424,6 +437,7 @@ FINAL_STATUS: dict[type[Event], RunStatus] = {
     WorkflowFailed: RunStatus.FAILED,
     WorkflowCancelled: RunStatus.CANCELLED,
     WorkflowTerminated: RunStatus.TERMINATED,
+    WorkflowTimedOut: RunStatus.TIMED_OUT,
     WorkflowContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
 }
 """The events that end a run, always the last of its history."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loom.engine.instance import WorkflowInstance
 from loom.errors import HistoryError
-from loom.history.events import Event, Stamped, WorkflowTerminated
+from loom.history.events import Event, Stamped, WorkflowTerminated, WorkflowTimedOut
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
@@ -115,8 +115,15 @@ class OwnedRun:
 
     @property
     def termination(self) -> Incoming | None:
-        """The message that ends the run without its code, if there is one."""
-        return next((i for i in self.arrivals if isinstance(i.event, WorkflowTerminated)), None)
+        """What ends the run without its code, if there is such a thing."""
+        ends = (WorkflowTerminated, WorkflowTimedOut)
+        return next((i for i in self.arrivals if isinstance(i.event, ends)), None)
+
+    def end_if_overdue(self, now: Micros) -> None:
+        """A run that cannot be worked with is ended, too, when its time is up."""
+        deadline = self.run.deadline
+        if (self.blocked or self.poison) and deadline is not None and deadline <= now:
+            self.arrivals.append(Incoming(WorkflowTimedOut()))
 
 
 def consumed_through(incoming: list[Incoming]) -> int | None:

@@ -32,6 +32,7 @@ from loom.history.events import (
     WorkflowFailed,
     WorkflowStarted,
     WorkflowTerminated,
+    WorkflowTimedOut,
 )
 from loom.history.failures import Failure
 from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
@@ -82,6 +83,8 @@ def _child(asked: ChildStarted, run: Relatives, at: Micros) -> NewRun:
 
 
 def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> NewRun:
+    ended_by = run.carried.limits
+    limits = None if ended_by is None else ended_by.of_next(at)
     started = WorkflowStarted(
         ended.name,
         ended.version,
@@ -93,6 +96,7 @@ def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> New
         continued_from=run.run_id,
         children=tuple(run.children),
         carries_state=run.carried.state is not None,
+        limits=limits,
     )
     first: list[tuple[str, Event]] = [(START, started)]
     if run.carried.state is not None:
@@ -113,6 +117,7 @@ def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> New
             tags=dict(run.carried.tags),
         ),
         memo=run.carried.memo,
+        deadline=None if limits is None else limits.deadline,
         continues=run.run_id,
     )
 
@@ -166,6 +171,8 @@ def _outcome(final: Event | None, parent: ParentRun) -> ChildCompleted | ChildFa
             return ChildFailed(*ids, Failure("", final.reason), RunStatus.CANCELLED)
         case WorkflowTerminated():
             return ChildFailed(*ids, Failure("", final.reason), RunStatus.TERMINATED)
+        case WorkflowTimedOut():
+            return ChildFailed(*ids, Failure("", ""), RunStatus.TIMED_OUT)
     return None
 
 

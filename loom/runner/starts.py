@@ -10,8 +10,9 @@ from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.flags import NEW_RUN_FLAGS
 from loom.errors import LoomError
 from loom.history.events import SignalReceived, Stamped, WorkflowStarted
+from loom.history.limits import RunLimits
 from loom.history.status import RunStatus
-from loom.identifiers import MessageId, RunId, WorkerId, WorkflowId
+from loom.identifiers import MessageId, Micros, RunId, WorkerId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
@@ -39,6 +40,8 @@ class StartRequest:
     refused_after: Collection[RunStatus] = ()
     signal: FirstSignal | None = None
     """What the run is to find in its inbox, or an open run of the id instead of it."""
+    start_at: Micros | None = None
+    limits: RunLimits | None = None
     is_keyed: bool = False
     """Whether others may start the run of that run id, too."""
 
@@ -51,6 +54,8 @@ class StartRequest:
             NEW_RUN_FLAGS,
             tags=dict(self.tags) or None,
             memo=None if self.memo is None else self.memo.decode(),
+            start_at=self.start_at,
+            limits=self.limits,
         )
 
     def new_run(self, effects: Effects, owner: WorkerId | None) -> NewRun:
@@ -66,6 +71,8 @@ class StartRequest:
             memo=self.memo,
             refused_after=self.refused_after,
             on_conflict=self._instead,
+            start_at=self.start_at,
+            deadline=None if self.limits is None else self.limits.deadline,
         )
 
     @property

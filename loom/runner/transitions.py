@@ -12,6 +12,7 @@ from logging import getLevelName
 from loom.engine.decision import Decision, LoggedLine
 from loom.history.codec import decode_event, encode_attributes
 from loom.history.events import (
+    FINAL_STATUS,
     ActivityCancelRequested,
     ActivityCompleted,
     ActivityFailed,
@@ -20,8 +21,9 @@ from loom.history.events import (
     Stamped,
     TagsSet,
     UpdateAnswer,
+    WorkflowCancelled,
+    WorkflowCancelRequested,
     WorkflowStarted,
-    WorkflowTerminated,
     update_message_id,
 )
 from loom.history.status import RunStatus
@@ -81,19 +83,34 @@ def blocked_effects(reason: str, *, at: Micros, retry_at: Micros) -> Effects:
 def terminated_effects(
     run: RunRecord, history: Sequence[Stamped], arrivals: Sequence[Stamped], *, after: int
 ) -> Effects:
-    """The end of a run whose code has no say in it.
+    """The end of a run whose code has no say in it: it was terminated, or its time is up.
 
     Of its arrivals, one of which ends it, only what it was started with is recorded, too. Its
     relatives are told; who they are is in as much of its history as can be read.
     """
     started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
-    ended = next(s for s in arrivals if isinstance(s.event, WorkflowTerminated))
+    ended = next(s for s in arrivals if type(s.event) in FINAL_STATUS)
     relatives = relatives_in(run.workflow_id, run.run_id, [*history, *started])
     return Effects(
-        status=RunStatus.TERMINATED,
+        status=FINAL_STATUS[type(ended.event)],
         recorded_at=ended.at,
         events=event_records([*started, ended], after),
         messages=farewells(ended.event, relatives),
+    )
+
+
+def cancelled_effects(run: RunRecord, arrivals: Sequence[Stamped]) -> Effects:
+    """The end of a run that was cancelled before its code has begun."""
+    started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
+    [asked, *_] = [s for s in arrivals if isinstance(s.event, WorkflowCancelRequested)]
+    reason = asked.event.reason if isinstance(asked.event, WorkflowCancelRequested) else ""
+    ended = WorkflowCancelled(reason)
+    relatives = relatives_in(run.workflow_id, run.run_id, started)
+    return Effects(
+        status=RunStatus.CANCELLED,
+        recorded_at=asked.at,
+        events=event_records([*started, asked, Stamped(ended, asked.at)], run.sequence),
+        messages=farewells(ended, relatives),
     )
 
 

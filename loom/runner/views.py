@@ -14,10 +14,17 @@ from loom.errors import (
     WorkflowExecutionError,
     WorkflowFailedError,
     WorkflowTerminatedError,
+    WorkflowTimedOutError,
 )
 from loom.handle import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
 from loom.history.codec import plain_attributes
-from loom.history.events import Event, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
+from loom.history.events import (
+    Event,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
 from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter
 from loom.history.tags import TagValue, decode_tag
@@ -53,6 +60,8 @@ def workflow_info(
         worker=run.lease_owner,
         activities=[_pending_activity(task, now) for task in tasks],
         waiting_for_worker_since=_overdue_since(run.due_at, now),
+        start_at=_optional_datetime(run.start_at),
+        deadline=_optional_datetime(run.deadline),
         tags={name: _tag(text) for name, text in labels.tags.items()},
         memo=None if labels.memo is None else _value(labels.memo, converter),
         continued_from=run.continued_from,
@@ -152,6 +161,13 @@ def execution_error(final: Event, workflow_id: WorkflowId, run_id: RunId) -> Wor
     if isinstance(final, WorkflowCancelled):
         return WorkflowCancelledError(
             f"Workflow {workflow_id!r} was cancelled{because}",
+            workflow_id=workflow_id,
+            run_id=run_id,
+        )
+    if isinstance(final, WorkflowTimedOut):
+        whose = "the time of its whole chain" if final.of_chain else "its time"
+        return WorkflowTimedOutError(
+            f"Workflow {workflow_id!r} did not end before {whose} was up.",
             workflow_id=workflow_id,
             run_id=run_id,
         )

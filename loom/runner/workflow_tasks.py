@@ -197,6 +197,7 @@ class WorkflowTasks:
             self._supersede(owned, owned.next_task)
 
     async def _take_turns(self, owned: OwnedRun) -> None:
+        owned.end_if_overdue(self._clock.now())
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
             await self._terminate(owned, owned.termination.event)
             return
@@ -245,7 +246,8 @@ class WorkflowTasks:
     async def _take_turn(self, owned: OwnedRun, instance: WorkflowInstance) -> bool:
         """Whether the run is still owned afterwards."""
         incoming = owned.take_arrivals()
-        at = moment(self._clock, instance)
+        # By a clock that was set back meanwhile it could be too early for its code to begin.
+        at = max(moment(self._clock, instance), owned.run.start_at or 0)
         due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
         decision = await self._decide(owned, instance, stamped(incoming, at) + due)
         turn = self._turns.plan(instance, decision, after=owned.sequence, local=owned.local_ids)
@@ -339,7 +341,9 @@ class WorkflowTasks:
         reason = _reason(error)
         _log.error("workflow %s is BLOCKED: %s", owned.run.workflow_id, reason)
         now = self._clock.now()
-        effects = blocked_effects(reason, at=now, retry_at=now + _BLOCKED_RETRY)
+        deadline = owned.run.deadline
+        retry_at = min(now + _BLOCKED_RETRY, now + _BLOCKED_RETRY if deadline is None else deadline)
+        effects = blocked_effects(reason, at=now, retry_at=retry_at)
         try:
             set_apart = await self._write(owned, effects, None)
         except Exception as failed:

@@ -117,6 +117,13 @@ async def test_an_open_run_is_terminated_for_a_newer_one(app: loom.Loom) -> None
     assert await second.result(10) == [2, "now"]
 
 
+async def test_a_start_by_name_terminates_what_is_in_its_way_too(app: loom.Loom) -> None:
+    first = await app.start(Waiting, 1, id="x")
+    second = await app.start("Waiting", 2, id="x", on_conflict="terminate_existing")
+    assert await first.status() is RunStatus.TERMINATED
+    assert await second.status() is RunStatus.RUNNING
+
+
 async def test_a_run_of_another_workflow_is_not_terminated(app: loom.Loom) -> None:
     other = await app.start(Waiting, 1, id="x")
     with pytest.raises(loom.WorkflowAlreadyStartedError, match="Waiting"):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from loom.history.events import ActivityCompleted, ChildCompleted, StateCarried, WorkflowStarted
 from loom.history.failures import FailureKind
+from loom.history.limits import RunLimits
 from loom.history.relatives import ChildRun, ParentClosePolicy
 from loom.history.status import RunStatus
 from tests.engine_harness import SimulatedRun
@@ -122,6 +123,23 @@ def cancelled(run: SimulatedRun) -> None:
 def cancelled_in_vain(run: SimulatedRun) -> None:
     run.start()
     run.cancel("try")
+
+
+def timed_out(run: SimulatedRun) -> None:
+    run.start(limits=RunLimits(run.now + 60_000_000, 60_000_000, run.now + 3_600_000_000))
+    run.advance(61)
+
+
+def timed_out_as_a_chain(run: SimulatedRun) -> None:
+    run.start(limits=RunLimits(run.now + 60_000_000, None, run.now + 60_000_000))
+    run.signal("early")
+    run.advance(60)
+
+
+def cancelled_early(run: SimulatedRun) -> None:
+    run.start(start_at=run.now + 60_000_000)
+    run.advance(59)
+    run.cancel("not needed")
 
 
 def terminated(run: SimulatedRun) -> None:
@@ -242,6 +260,9 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
     "timed-out-group": (w.CleanedUp, timed_out_group),
     "terminated": (w.Waiting, terminated),
+    "timed-out": (w.Waiting, timed_out),
+    "timed-out-chain": (w.Waiting, timed_out_as_a_chain),
+    "cancelled-early": (w.CleanedUp, cancelled_early),
     "saga-undone": (w.Saga, saga_undone),
     "saga-kept": (w.Saga, saga_kept),
     "saga-cancelled": (w.Saga, saga_cancelled),

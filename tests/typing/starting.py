@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import loom
@@ -45,6 +46,9 @@ async def with_options(app: loom.Loom) -> None:
     tags: dict[str, loom.TagValue] = {"customer": "ACME", "total": 12.5}
     run = await app.start(Run, {"order_id": "A-1"}, tags=tags, memo={"any": ["json"]})
     await app.start(Run, {"order_id": "A-1"}, reuse="reject", idempotency_key="request-1")
+    hour, noon = timedelta(hours=1), datetime(2026, 5, 1, 12, tzinfo=UTC)
+    await app.start(Run, {"order_id": "A-1"}, delay=5, run_timeout=hour, execution_timeout=7.5)
+    await Run.start({"order_id": "A-1"}, start_at=noon)
     assert_type(run, loom.WorkflowHandle[Receipt])
     assert_type(await Run.start({"order_id": "A-1"}, tags={"n": 5}), loom.WorkflowHandle[Receipt])
     assert_type(await app.start("Run", tags={"n": 5}), loom.WorkflowHandle[Any])
@@ -56,6 +60,7 @@ async def wrong_options(app: loom.Loom) -> None:
     await app.start(Run, {"order_id": "A-1"}, tags={"n": [5]})  # type: ignore
     await app.start(Run, {"order_id": "A-1"}, tag={"n": 5})  # type: ignore
     await app.start(Run, {"order_id": "A-1"}, reuse="never")  # type: ignore
+    await app.start(Run, {"order_id": "A-1"}, delay="1 h")  # type: ignore
     await Run.start({"order_id": "A-1"}, tags="n")  # type: ignore
     await app.count(limit=5)  # type: ignore
     await app.list(tags={"n": None})  # type: ignore

@@ -12,6 +12,7 @@ from loom.errors import HistoryError
 from loom.history import events
 from loom.history.codec import EVENT_TYPES, decode_event, encode_attributes, plain_attributes
 from loom.history.failures import Failure, FailureKind
+from loom.history.limits import RunLimits
 from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
 from loom.history.status import RunStatus
 from loom.retry import RetryPolicy
@@ -37,6 +38,9 @@ SAMPLES: dict[str, Any] = {
     "key": "paid",
     "removed": ("a", "b"),
     "flags": ("one", "two"),
+    "start_at": 1_700_000_000_000_000,
+    "limits": RunLimits(1_700_000_000_000_000, 5_000_000, None),
+    "of_chain": True,
     "tags": {"stage": "spaid", "old": None},
     "memo": '["int",5]',
     "schedule_to_start": 1_000_000,
@@ -136,6 +140,7 @@ def test_the_names_of_event_types_never_change() -> None:
         "WORKFLOW_FAILED",
         "WORKFLOW_STARTED",
         "WORKFLOW_TERMINATED",
+        "WORKFLOW_TIMED_OUT",
     ]
 
 
@@ -208,6 +213,7 @@ def test_nothing_but_the_final_events_ends_a_run() -> None:
         "WORKFLOW_FAILED",
         "WORKFLOW_CANCELLED",
         "WORKFLOW_TERMINATED",
+        "WORKFLOW_TIMED_OUT",
         "WORKFLOW_CONTINUED_AS_NEW",
     }
 

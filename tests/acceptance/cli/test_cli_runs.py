@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until
 
@@ -82,6 +83,21 @@ def test_an_id_or_a_key_decides_whether_a_run_is_started(shell: Shell) -> None:
     assert shell.run(*double, "--idempotency-key", "k").stdout == first
 
 
+def test_a_run_begins_later_and_has_its_time(shell: Shell) -> None:
+    shell.run(
+        "start", "Double", "--input", "1", "--id", "d", "--delay", "2h", "--run-timeout", "1d"
+    )
+    assert re.search(r"RUNNING, begins in [12] h", shell.run("list").stdout)
+    shown = shell.run("show", "d").stdout
+    assert re.search(r"begins +.*, in [12] h", shown)
+    assert re.search(r"times out +.*, in 2[56] h", shown)
+    shell.run("cancel", "d")
+    assert shell.json("show", "d")["status"] == "CANCELLED"
+    shell.run("start", "Double", "--input", "1", "--id", "e", "--start-at", "2100-01-01T12:00Z")
+    assert shell.json("show", "e")["start_at"] == "2100-01-01T12:00:00+00:00"
+    assert "no length of time" in shell.run("start", "Double", "--delay", "soon", code=2).stderr
+
+
 def test_runs_are_found_by_their_tags_and_more(shell: Shell) -> None:
     tags = ["--tag", "total=12.5", "--tag", 'zip="01234"', "--tag", "by=Ada L."]
     shell.run("start", "Double", "--input", "1", "--id", "d-1", *tags, "--memo", '{"note": 5}')
@@ -123,6 +139,8 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "updated_at",
         "closed_at",
         "wake_at",
+        "start_at",
+        "deadline",
         "tags",
         "memo",
         "history_length",
