@@ -70,7 +70,9 @@ def show(
 
 async def _fetch(handle: loom.WorkflowHandle[Any], history: bool, logs: bool) -> Run:
     info = await handle.info()
-    result, failure = await _outcome(handle) if info.closed_at else (None, None)
+    # What a run that continues as new comes to is told by the last of its chain.
+    is_over = info.closed_at and info.status is not RunStatus.CONTINUED_AS_NEW
+    result, failure = await _outcome(handle) if is_over else (None, None)
     return Run(
         info,
         result,
@@ -123,6 +125,7 @@ def _print(run: Run) -> None:
             "run": info.run_id,
             "workflow": f"{info.name}, version {info.version}",
             "status": info.status,
+            "continues": info.continued_from,
             "queue": info.queue,
             "tags": tags_in_short(info.tags),
             "memo": None if info.memo is None else one_line(info.memo),

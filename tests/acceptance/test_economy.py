@@ -33,11 +33,28 @@ class Idle(loom.Workflow[Any, Any]):
         return await ctx.wait_for_signal("go")
 
 
+@loom.workflow
+class Parent(loom.Workflow[int, Any]):
+    """Starts children that wait for ever, and then goes on by itself."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> None:
+        for n in range(ctx.input):
+            await ctx.start_child(Idle, id=f"child-{n}", parent_close_policy="abandon")
+        await ctx.activity(step, 1)
+
+
+@loom.workflow
+class Continuing(loom.Workflow[int, Any]):
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> None:
+        if ctx.input:
+            ctx.continue_as_new(ctx.input - 1)
+
+
 @asynccontextmanager
 async def working_app(dsn: str, counting: Counting) -> AsyncIterator[loom.Loom]:
     async with (
         watched_app(dsn, counting) as app,
-        app.worker(workflows=[Sequence, Idle], activities=[step]),
+        app.worker(workflows=[Sequence, Idle, Parent, Continuing], activities=[step]),
     ):
         yield app
 
@@ -62,6 +79,24 @@ async def test_a_start_without_a_worker_costs_one_commit(any_dsn: str) -> None:
     async with watched_app(any_dsn, counting) as app:
         await app.start(Sequence, 1)
         assert counting.commits == 1
+
+
+async def test_children_are_started_by_the_turn_that_asks_for_them(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app:
+        async with app.worker(workflows=[Parent], activities=[step]):
+            await (await app.start(Parent, 100)).result(20)
+        assert await app.count(name="Idle") == 100
+    assert counting.calls["start_runs"] == 1
+    assert counting.calls["write_transitions"] == 1
+
+
+async def test_each_run_of_a_chain_costs_one_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with working_app(any_dsn, counting) as app:
+        await (await app.start(Continuing, 10)).result(20)
+    assert counting.calls["start_runs"] == 1
+    assert counting.calls["write_transitions"] == 10
 
 
 async def test_waiting_for_a_result_next_to_its_worker_reads_nothing(any_dsn: str) -> None:

@@ -55,6 +55,14 @@ class Refuse(loom.Workflow[None, None]):
         await ctx.activity(refuse, "milk")
 
 
+@loom.workflow(name="Relay")
+class Relay(loom.Workflow[bool, None]):
+    async def run(self, ctx: loom.WorkflowContext[bool, None]) -> str:
+        if ctx.input:
+            ctx.continue_as_new(False)
+        return await ctx.wait_for_signal("go", type=str)
+
+
 @loom.workflow(name="Freeze")
 class Freeze(loom.Workflow[None, None]):
     async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:

@@ -36,6 +36,17 @@ def test_a_run_waits_for_its_signal(shell: Shell) -> None:
     assert '"now"' in shell.run("show", "w-1").stdout
 
 
+def test_a_run_that_continued_as_new_is_shown_without_waiting_for_the_others(shell: Shell) -> None:
+    with shell.worker():
+        shell.run("start", "Relay", "--id", "r", "--input", "true")
+        wait_until(lambda: len(shell.json("list")) == 2)
+    last, first = shell.json("list")
+    shown = shell.json("show", "r", "--run-id", first["run_id"])
+    assert (shown["status"], shown["result"]) == ("CONTINUED_AS_NEW", None)
+    assert shell.json("show", "r")["continued_from"] == first["run_id"]
+    assert first["run_id"] in shell.run("show", "r", "--run-id", last["run_id"]).stdout
+
+
 def test_input_may_come_from_a_file_or_from_a_pipe(shell: Shell) -> None:
     file = shell.folder / "input.json"
     file.write_text("1")
