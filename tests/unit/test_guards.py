@@ -10,10 +10,14 @@ import gc
 import importlib.util
 import linecache
 import logging
+import multiprocessing.dummy
 import os
 import random
+import sched
 import secrets
+import shelve
 import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
@@ -173,12 +177,40 @@ def test_a_library_that_reaches_outside_is_refused() -> None:
     assert f"at {__file__}:{read.__code__.co_firstlineno + 1} in read: " in told
 
 
-def test_a_thread_that_a_library_starts_is_refused() -> None:
+def wait_with_a_library() -> None:
+    scheduler = sched.scheduler(lambda: 0.0, time.sleep)
+    scheduler.enter(60, 1, print)
+    scheduler.run()
+
+
+LIBRARIES: dict[str, tuple[Callable[[], Any], str]] = {
+    "a thread": (lambda: multiprocessing.dummy.Process(target=print).start(), "Thread.start()"),
+    "a socket": (lambda: socketserver.TCPServer(("localhost", 0), object), "socket.socket()"),  # type: ignore[arg-type]
+    "a database": (lambda: shelve.open("/dev/null/x"), "open("),  # noqa: SIM115
+}
+if sys.version_info >= (3, 13):  # Python 3.12 has no event for it.
+    LIBRARIES["a sleep"] = (lambda: wait_with_a_library(), "time.sleep()")
+
+
+@pytest.mark.parametrize("what", LIBRARIES)
+def test_what_libraries_do_on_the_codes_behalf_is_refused(what: str) -> None:
+    call, named = LIBRARIES[what]
+
     async def code(ctx: Ctx) -> None:
-        pool.map(len, ["x"])
+        call()
+
+    told = refusal(code)
+    assert f"called {named}" in told.replace("threading.", "")
+    assert f" in {call.__name__}: " in told or " in wait_with_a_library: " in told
+
+
+def test_a_pool_that_has_its_threads_is_refused_too() -> None:
+    async def code(ctx: Ctx) -> None:
+        pool.submit(len, "x")
 
     with ThreadPoolExecutor() as pool:
-        assert "ThreadPoolExecutor.map()" in refusal(code)
+        pool.submit(len, "x").result()
+        assert "ThreadPoolExecutor.submit()" in refusal(code)
 
 
 def test_a_loop_that_is_asked_for_a_thread_refuses_and_halts() -> None:

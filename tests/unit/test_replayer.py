@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -243,3 +244,21 @@ def test_a_damaged_file_is_named_with_its_line(replayer: loom.Replayer, tmp_path
     path.write_bytes(base64.b64decode("//8A"))
     with pytest.raises(loom.HistoryFormatError, match=r"bad\.jsonl: .* not JSON"):
         replayer.replay(path)
+
+
+def test_code_that_the_guards_refuse_breaks_a_run_unless_they_are_to_warn() -> None:
+    async def careless(ctx: Ctx) -> int:
+        time.time()
+        return await old_code(ctx)
+
+    workflow = workflow_of(careless)
+    result = loom.Replayer([workflow]).replay(history_of())
+    assert result.outcome is BROKEN
+    assert isinstance(result.error, loom.NonDeterministicCallError)
+    assert result.error.place is not None
+    assert result.error.place.endswith(
+        "in test_code_that_the_guards_refuse_breaks_a_run_unless_"
+        "they_are_to_warn.<locals>.careless: time.time()"
+    )
+    assert result.event == 1
+    assert loom.Replayer([workflow], guards="off").replay(history_of()).ok
