@@ -198,6 +198,71 @@ async def test_the_caller_may_be_in_another_process(dsn: str) -> None:
             await calling.handle("basket").update("add", "ink")
 
 
+@loom.workflow
+class Pages(loom.Workflow[int, dict[str, int]]):
+    """Turns into its next page whenever it is told to."""
+
+    def __init__(self) -> None:
+        self.turned = self.ended = False
+
+    async def run(self, ctx: loom.WorkflowContext[int, dict[str, int]]) -> int:
+        await ctx.wait_until(lambda: self.turned or self.ended)
+        if self.turned:
+            ctx.continue_as_new(ctx.input + 1)
+        return ctx.input
+
+    @loom.signal
+    def turn(self) -> None:
+        self.turned = True
+
+    @loom.update
+    def write(self, text: str) -> str:
+        return f"{text} on page {self.ctx.input}"
+
+    @write.validator
+    def check_write(self, text: str) -> None:
+        if not text:
+            raise ValueError(f"nothing to write on page {self.ctx.input}")
+
+    @loom.update
+    async def turn_slowly(self) -> int:
+        self.turned = True
+        await self.ctx.activity(price, "slow")
+        return self.ctx.input
+
+    @loom.update
+    def end(self) -> None:
+        self.ended = True
+
+
+async def test_pending_updates_go_on_in_the_run_that_continues(app: loom.Loom) -> None:
+    handle = await app.start(Pages, 1, id="pages")
+    await handle.signal(Pages.turn)
+    written = await handle.with_request_id("one").start_update(Pages.write, "hello")
+    rejected = await handle.with_request_id("two").start_update(Pages.write, "")
+    async with app.worker(workflows=[Pages], activities=[price]):
+        assert await written.result(10) == "hello on page 2"
+        with pytest.raises(loom.UpdateRejectedError, match="nothing to write on page 2"):
+            await rejected.result(10)
+        assert await handle.update(Pages.turn_slowly) == 2
+        # The same requests have the same answers on every later page.
+        for one in (handle, app.handle("pages", workflow=Pages)):
+            assert await one.with_request_id("one").update(Pages.write, "hello") == (
+                "hello on page 2"
+            )
+            with pytest.raises(loom.UpdateRejectedError, match="page 2"):
+                await one.with_request_id("two").update(Pages.write, "")
+        assert await handle.update(Pages.write, "bye") == "bye on page 3"
+        await handle.update(Pages.end)
+        assert await handle.result(10) == 3
+        with pytest.raises(loom.WorkflowClosedError):
+            await handle.update(Pages.write, "late")
+        assert await handle.with_request_id("one").update(Pages.write, "hello") == (
+            "hello on page 2"
+        )
+        assert await handle.update_handle("one").result() == "hello on page 2"
+
+
 async def test_runs_without_updates_write_no_answers(any_dsn: str) -> None:
     """And those with them need no commit more than a signal and an activity would."""
     counting = Counting()
