@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from loom.history.events import ActivityCompleted, ChildCompleted, StateCarried, WorkflowStarted
 from loom.history.failures import FailureKind
@@ -242,6 +243,24 @@ def handlers_abandoned(run: SimulatedRun) -> None:
     run.advance(20)
 
 
+def held_to_time(run: SimulatedRun) -> None:
+    run.start()
+    run.advance(0.5)
+    refused = run.failed("charge card", ValueError("refused"), attempt=2)
+    run.deliver(replace(refused, payload=run.converter.encode({"code": 402})))
+    run.advance(5)
+    run.advance(1)
+    run.complete("draw", "a cat")
+
+
+def local(run: SimulatedRun) -> None:
+    run.start()
+    run.complete("measure", 1.5)
+    run.advance(0.25)
+    run.deliver(run.failed("measure", attempt=3))
+    run.advance(1)
+
+
 RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "sequential": (w.OrderWorkflow, sequential),
     "sequential-waiting": (w.OrderWorkflow, sequential_waiting),
@@ -263,6 +282,8 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "timed-out": (w.Waiting, timed_out),
     "timed-out-chain": (w.Waiting, timed_out_as_a_chain),
     "cancelled-early": (w.CleanedUp, cancelled_early),
+    "held-to-time": (w.HeldToTime, held_to_time),
+    "local": (w.Local, local),
     "saga-undone": (w.Saga, saga_undone),
     "saga-kept": (w.Saga, saga_kept),
     "saga-cancelled": (w.Saga, saga_cancelled),

@@ -421,7 +421,49 @@ class QuietDesk(loom.Workflow[None, None]):
         return name.upper()
 
 
+# --- options of activities -----------------------------------------------------------------------
+
+
+@loom.activity(queue="gpu", schedule_to_start_timeout=5, schedule_to_close_timeout=60)
+def draw(picture: str) -> str:
+    return picture
+
+
+@loom.workflow
+class HeldToTime(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> list[str]:
+        policy = loom.RetryPolicy(maximum_attempts=2, non_retryable=(KeyError, "Declined"))
+        call = loom.with_options(
+            charge, retry=policy, start_to_close_timeout=3, heartbeat_timeout=1.5
+        )
+        told: list[str] = []
+        try:
+            await ctx.activity(call, "A-1", 5)
+        except loom.ActivityFailedError as error:
+            told.append(str(error.details["code"]))
+        for _ in range(2):
+            try:
+                told.append(await ctx.activity(draw, "cat"))
+            except loom.ActivityTimeoutError as error:
+                told.append(str(error.timeout))
+        return told
+
+
+@loom.workflow
+class Local(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> float:
+        both = await asyncio.gather(
+            ctx.local_activity(measure, 3), ctx.activity(measure, 4), return_exceptions=True
+        )
+        slow = asyncio.create_task(ctx.local_activity(reserve, "A"))
+        await ctx.sleep(1)
+        slow.cancel()
+        return sum(result for result in both if isinstance(result, float))
+
+
 WORKFLOWS = [
+    HeldToTime,
+    Local,
     OrderWorkflow,
     FanOut,
     Timers,
