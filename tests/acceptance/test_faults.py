@@ -34,6 +34,17 @@ async def look(what: str) -> str:
     return what.upper()
 
 
+@loom.activity(retry_count=20)
+async def stumble(what: str) -> str:
+    """Says how far it is and fails; the next attempt goes on from there."""
+    EXECUTIONS[what] += 1
+    done = loom.activity_info().heartbeat_details(type=str)
+    if done is None:
+        loom.heartbeat(what.upper())
+        raise loom.ActivityError("again", retry_after=0)
+    return done
+
+
 @loom.workflow
 class Everything(loom.Workflow[Any, dict[str, Any]]):
     async def run(self, ctx: Context) -> list[str]:
@@ -42,19 +53,20 @@ class Everything(loom.Workflow[Any, dict[str, Any]]):
         await ctx.state.set("found", found)
         await ctx.sleep(0.01)
         signal = asyncio.ensure_future(ctx.wait_for_signal("go"))
-        found.append(await ctx.activity(look, "c"))
+        found.append(await ctx.activity(stumble, "c"))
         found.append(await signal)
         ctx.logger.info("nearly done")
-        found.append(await ctx.activity(look, "d"))
+        found.append(await ctx.local_activity(look, "d"))
+        found.append(await ctx.activity(look, "e"))
         return found
 
 
-EXPECTED = ["A", "B", "C", "now", "D"]
+EXPECTED = ["A", "B", "C", "now", "D", "E"]
 SHAPE = Counter(
     {
         "WORKFLOW_STARTED": 1,
-        "ACTIVITY_SCHEDULED": 4,
-        "ACTIVITY_COMPLETED": 4,
+        "ACTIVITY_SCHEDULED": 5,
+        "ACTIVITY_COMPLETED": 5,
         "STATE_SET": 1,
         "TIMER_STARTED": 1,
         "TIMER_FIRED": 1,
@@ -74,7 +86,7 @@ async def insist[T](act: Callable[[], Awaitable[T]]) -> T:
 
 
 def worker_of(app: loom.Loom) -> loom.Worker:
-    return app.worker(workflows=[Everything], activities=[look])
+    return app.worker(workflows=[Everything], activities=[look, stumble])
 
 
 async def talk(app: loom.Loom) -> list[str]:
@@ -204,7 +216,7 @@ async def test_what_a_stale_worker_completes_is_lost(any_dsn: str) -> None:
         watched_app(any_dsn, gate, lease_seconds=0.5) as app,
     ):
         async with other.worker(workflows=[Everything]):
-            worker = app.worker(activities=[look])
+            worker = app.worker(activities=[look, stumble])
             worker._leases.start = lambda: None  # type: ignore[method-assign]  # never renews
             async with worker:
                 gate.open.clear()
@@ -212,7 +224,7 @@ async def test_what_a_stale_worker_completes_is_lost(any_dsn: str) -> None:
                 await eventually(lambda: gate.waiting > 0)
                 cut = worker._activity_loop
                 cut.stop()
-                async with other.worker(activities=[look]):
+                async with other.worker(activities=[look, stumble]):
                     assert await talk(other) == EXPECTED
                 gate.open.set()
                 await eventually(lambda: not worker._activities._running)
