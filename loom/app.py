@@ -30,6 +30,7 @@ from loom.runner.closings import Closings
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
 from loom.runner.outside import OutsideActivities
+from loom.runner.queries import Serving
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.settings import Settings
 from loom.starts import Starts
@@ -519,7 +520,7 @@ class Loom:
             closings=self._closings,
             clock=clock,
             is_worked_on_here=self._is_worked_on_here,
-            workers=self._workers,
+            workers=self._serving(),
         )
         starts = Starts(
             store=store,
@@ -533,6 +534,10 @@ class Loom:
 
     async def _open_store(self) -> Store:
         return await open_store(self.dsn)
+
+    def _serving(self) -> Iterable[Serving]:
+        """Who answers queries; looked through at each."""
+        return self._workers
 
     def _make_clock(self) -> Clock:
         return SystemClock()

@@ -16,10 +16,16 @@ from typing import Any, Final
 from loom.errors import LoomError
 from loom.identifiers import RunKey
 from loom.runner.transitions import event_of
-from loom.storage.records import ActivityCompletion, Effects, NewRun, Transition
+from loom.storage.records import ActivityCompletion, Effects, Heartbeat, NewRun, Transition
 
 COMMITS: Final = frozenset(
-    {"start_runs", "write_transitions", "complete_activity_tasks", "send_messages"}
+    {
+        "start_runs",
+        "write_transitions",
+        "complete_activity_tasks",
+        "record_heartbeats",
+        "send_messages",
+    }
 )
 """The calls by which a worker moves runs on. Claims and leases are no commits: a crash after one is
 a crash before the next commit."""
@@ -110,6 +116,8 @@ def _describe_item(method: str, item: Any, names: Mapping[RunKey, str]) -> str:
         case ActivityCompletion():
             outcome = "retry" if item.arrival is None else item.arrival.type
             return f"{names.get(item.run_key, '?')}: {outcome} (activity {item.activity_id})"
+        case Heartbeat():
+            return f"{names.get(item.run_key, '?')}: heartbeat (activity {item.activity_id})"
     return method
 
 

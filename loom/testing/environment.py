@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,6 +14,7 @@ from loom.errors import ConfigurationError, LoomError
 from loom.history.payloads import PayloadCodec
 from loom.identifiers import MICROS_PER_SECOND, Micros
 from loom.runner.clock import Clock
+from loom.runner.queries import Serving
 from loom.settings import Settings
 from loom.storage.store import Store, open_store
 from loom.testing.crashes import CommitWatch, current_watch
@@ -162,6 +163,9 @@ class WorkflowEnvironment(Loom):
     async def _open_store(self) -> Store:
         return self._open_world().store
 
+    def _serving(self) -> Iterable[Serving]:
+        return _Serving(self._workers, self._open_world())
+
     def _make_clock(self) -> Clock:
         return self._open_world().clock
 
@@ -184,6 +188,19 @@ class WorkflowEnvironment(Loom):
                 "This environment is not open: use it inside `async with WorkflowEnvironment(...)`."
             )
         return self._world
+
+
+class _Serving:
+    """All workers that share the environment's time."""
+
+    def __init__(self, workers: Sequence[Worker], world: World) -> None:
+        self._workers = workers
+        self._world = world
+
+    def __iter__(self) -> Iterator[Serving]:
+        yield from self._workers
+        if self._world.worker is not None:
+            yield self._world.worker
 
 
 def _micros(moment: datetime) -> Micros:

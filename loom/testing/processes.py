@@ -101,7 +101,7 @@ class WorkerProcess:
         self.is_dead = False
         self._app = app
         self._make_worker = make_worker
-        self._worker: Worker | None = None
+        self.worker: Worker | None = None
         self.parent_context = contextvars.copy_context()
         self._context = self.parent_context.copy()
         self._context.run(_PROCESS.set, self)
@@ -111,7 +111,7 @@ class WorkerProcess:
 
     async def _start(self) -> None:
         await self._app.__aenter__()
-        self._worker = await self._make_worker(self._app).__aenter__()
+        self.worker = await self._make_worker(self._app).__aenter__()
 
     async def stop(self) -> None:
         """Stop as a worker that is asked to: everything is handed back."""
@@ -143,8 +143,8 @@ class WorkerProcess:
         """
         self.is_dead = True
         self.clock.die()
-        if self._worker is not None:
-            self._worker.abandon()
+        if self.worker is not None:
+            self.worker.abandon()
         tasks = [t for t in asyncio.all_tasks() if t.get_context().get(_PROCESS) is self]
         for task in tasks:
             task.cancel()

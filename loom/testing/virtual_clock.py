@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -163,7 +164,12 @@ class VirtualLeaseKeeper(LeaseKeeper):
 
     def start(self) -> None:
         """Begin renewing."""
+        self.looks = 0
         self._extended: list[Leases] = []
+        self._loop = asyncio.get_running_loop()
+        # That of the worker, whichever task it is that renews.
+        self._context = contextvars.copy_context()
+        self._look_soon = self._look
         self._virtual_clock.keepers.add(self)
 
     async def stop(self) -> None:
@@ -176,8 +182,11 @@ class VirtualLeaseKeeper(LeaseKeeper):
     async def renew(self, held: Leases, until: Micros) -> None:
         """Let leases run until that moment and for their usual time after it."""
         self._extended.append(held)
+        expires_at = min(until + self._options.lease, END_OF_TIME)
         async with self._connect() as repository:
-            await self._extend(repository, held, until + self._options.lease)
+            lost = await repository.extend_leases(held, self._owner, expires_at)
+        if lost:
+            self._loop.call_soon(self._on_lost, lost, context=self._context)
 
     async def bring_forward(self, repository: LeaseRepository, expires_at: Micros) -> None:
         """The worker is dead: let no lease of its run longer than if it had been renewed by and by,
@@ -185,10 +194,15 @@ class VirtualLeaseKeeper(LeaseKeeper):
         for held in self._extended:
             await repository.extend_leases(held, self._owner, expires_at)
 
-    async def _extend(self, repository: LeaseRepository, held: Leases, expires_at: Micros) -> None:
-        lost = await repository.extend_leases(held, self._owner, min(expires_at, END_OF_TIME))
-        if lost:
-            self._on_lost(lost)
+    def _look(self) -> None:
+        """Renew at once, to learn of what is lost."""
+        self.looks += 1
+        renewing = self._renew_now()
+        self._looking = self._loop.create_task(renewing, context=self._context)
+
+    async def _renew_now(self) -> None:
+        with self._virtual_clock.holding():
+            await self.renew(self.held(), self._virtual_clock.now())
 
     @property
     def _virtual_clock(self) -> VirtualClock:

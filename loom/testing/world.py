@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from loom.identifiers import MICROS_PER_SECOND, Micros
-from loom.storage.notifier import InProcessNotifier
+from loom.storage.notifier import CALLED_OFF, InProcessNotifier
 from loom.storage.records import Leases
 from loom.storage.store import Store
 from loom.testing.crashes import COMMITS, CommitWatch, CrashMoment, describe
@@ -15,6 +15,7 @@ from loom.testing.obstacles import Obstacles
 from loom.testing.processes import Call, ProcessStore, WorkerProcess
 from loom.testing.virtual_clock import VirtualClock, VirtualLeaseKeeper
 from loom.testing.virtual_time import VirtualTime
+from loom.worker import Worker
 
 type Held = list[tuple[VirtualLeaseKeeper, Leases]]
 
@@ -36,8 +37,8 @@ class World:
         self._lease = round(lease_seconds * MICROS_PER_SECOND)
         self._watch = watch
         self._clocks = [self.clock]
-        self._renewed: tuple[Micros, Held] | None = None
-        self._worker: WorkerProcess | None = None
+        self._renewed: tuple[Micros, Held, int] | None = None
+        self._process: WorkerProcess | None = None
         self._make_process: Callable[[VirtualClock, ProcessStore], WorkerProcess]
         self._restarts: list[asyncio.Task[None]] = []
         self.store = ProcessStore(store.repository, self._notifier, self._let_through)
@@ -62,7 +63,7 @@ class World:
             return await self._watch_over(process, method, call, arguments)
 
         store = ProcessStore(self._repository, self._notifier, intercept)
-        process = self._worker = self._make_process(clock, store)
+        process = self._process = self._make_process(clock, store)
         self._clocks.append(clock)
         await process.start()
 
@@ -70,8 +71,13 @@ class World:
         """Let the worker stop as one that is asked to."""
         while self._restarts:
             await self._restarts.pop()
-        if self._worker is not None:
-            await self._worker.stop()
+        if self._process is not None:
+            await self._process.stop()
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker that lives now, if it has started."""
+        return None if self._process is None else self._process.worker
 
     # --- between a process and the store ---
 
@@ -136,9 +142,11 @@ class World:
         before time jumps to them.
         """
         held = self._held()
-        if not held or self._renewed == (horizon, held):
+        # A keeper that has had a look has left its leases with their usual time.
+        renewed = horizon, held, sum(keeper.looks for keeper, _ in held)
+        if not held or self._renewed == renewed:
             return None
-        self._renewed = horizon, held
+        self._renewed = renewed
         return self._renew(held, horizon)
 
     async def _renew(self, held: Held, horizon: Micros) -> None:
@@ -159,5 +167,6 @@ class World:
 
 class _Notifier(InProcessNotifier):
     def publish_all(self) -> None:
-        """Tell everybody that something may have happened."""
-        self.publish(tuple(self._listeners))
+        """Tell everybody that there may be something to do."""
+        # What is not wanted any more shows as leases are renewed.
+        self.publish(topic for topic in tuple(self._listeners) if topic != CALLED_OFF)

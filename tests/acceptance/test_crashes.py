@@ -255,3 +255,30 @@ async def test_two_crashes_of_one_test_are_told_apart_from_none() -> None:
     assert watch.environments == 2
     assert watch.commits[2] == watch.struck_commit
     assert len(watch.commits) == 5
+
+
+async def test_a_crash_in_the_middle_of_an_activity_leaves_its_heartbeats(any_dsn: str) -> None:
+    """Each heartbeat is a commit: the next attempt reads the last that was made."""
+    done: list[int] = []
+
+    @loom.activity
+    async def count_up() -> int:
+        reached = loom.activity_info().heartbeat_details(type=int) or 0
+        while reached < 4:
+            await env.sleep(60)
+            reached += 1
+            done.append(reached)
+            loom.heartbeat(reached)
+        return reached
+
+    @loom.workflow
+    class Counting(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> int:
+            return await ctx.activity(count_up)
+
+    crash = CrashPoint(4, CrashMoment.AFTER)
+    options: dict[str, Any] = {"workflows": [Counting], "activities": [count_up], "dsn": any_dsn}
+    async with crashing(crash, **options) as (env, watch):
+        assert await (await env.start(Counting)).result() == 4
+        assert "heartbeat" in watch.struck_commit
+    assert done == [1, 2, 3, 4]

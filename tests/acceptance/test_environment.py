@@ -359,3 +359,58 @@ async def test_other_workers_share_its_time(any_dsn: str) -> None:
             handle = await env.start(Greeting, "you")
             assert (await handle.result())[0] == "hello you"
         assert env.now == START + MONTH
+
+
+@loom.workflow
+class Answering(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> None:
+        self.days = 0
+        while self.days < 30:
+            await ctx.sleep(timedelta(days=1))
+            self.days += 1
+
+    @loom.query
+    def passed(self) -> int:
+        return self.days
+
+
+async def test_queries_are_answered_in_the_middle_of_a_month(any_dsn: str) -> None:
+    async with WorkflowEnvironment(workflows=[Answering], dsn=any_dsn, start_time=START) as env:
+        await env.start(Answering, id="answering")
+        await env.advance(timedelta(days=7))
+        assert await env.handle("answering").query("passed") == 7
+        assert env.now == START + timedelta(days=7)
+
+
+async def test_an_activity_hears_of_the_end_of_its_run(any_dsn: str) -> None:
+    stopped: list[str] = []
+
+    async def endless() -> str:
+        try:
+            await env.sleep(timedelta(days=1000))
+        except asyncio.CancelledError:
+            stopped.append("stopped")
+            raise
+        return "never"
+
+    mocks = {ponder: endless}
+    async with environment(mocks=mocks, dsn=any_dsn) as env:
+        handle = await env.start(Pondering)
+        await env.advance(60)
+        await handle.terminate(reason="enough")
+        await env.advance(60)
+        assert stopped == ["stopped"]
+
+
+async def test_an_activity_can_be_completed_by_the_test(any_dsn: str) -> None:
+    tokens: list[str] = []
+
+    def leave_it() -> str:
+        tokens.append(loom.activity_info().task_token)
+        raise loom.CompleteLater
+
+    async with environment(mocks={ponder: leave_it}, dsn=any_dsn) as env:
+        handle = await env.start(Pondering)
+        await env.advance(60)
+        await env.complete_activity(tokens[0], "at last")
+        assert await handle.result() == "at last"
