@@ -102,6 +102,7 @@ class WorkerProcess:
         self._app = app
         self._make_worker = make_worker
         self.worker: Worker | None = None
+        self._in_store: set[asyncio.Task[Any]] = set()
         self.parent_context = contextvars.copy_context()
         self._context = self.parent_context.copy()
         self._context.run(_PROCESS.set, self)
@@ -124,10 +125,13 @@ class WorkerProcess:
     def outside(self) -> Iterator[None]:
         """Let what begins meanwhile be no part of the process: the store's own work, which goes on
         when a caller dies."""
-        token = _PROCESS.set(None)
+        task, token = asyncio.current_task(), _PROCESS.set(None)
+        assert task is not None
+        self._in_store.add(task)
         try:
             yield
         finally:
+            self._in_store.discard(task)
             _PROCESS.reset(token)
 
     def check_alive(self) -> None:
@@ -139,7 +143,8 @@ class WorkerProcess:
         """Stop as a process that is killed: nothing of it ever happens again.
 
         Coroutines cannot be frozen for good, so that what its activities were doing is cancelled;
-        the tasks that may take a while to end by that are returned.
+        the tasks that may take a while to end by that are returned, as are those that wait for the
+        store: what is under way there goes on.
         """
         self.is_dead = True
         self.clock.die()
@@ -148,4 +153,4 @@ class WorkerProcess:
         tasks = [t for t in asyncio.all_tasks() if t.get_context().get(_PROCESS) is self]
         for task in tasks:
             task.cancel()
-        return tasks
+        return [*tasks, *self._in_store]

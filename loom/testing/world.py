@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from loom.identifiers import MICROS_PER_SECOND, Micros
 from loom.storage.notifier import CALLED_OFF, InProcessNotifier
@@ -16,6 +16,9 @@ from loom.testing.processes import Call, ProcessStore, WorkerProcess
 from loom.testing.virtual_clock import VirtualClock, VirtualLeaseKeeper
 from loom.testing.virtual_time import VirtualTime
 from loom.worker import Worker
+
+_PATIENCE: Final = 5.0
+"""Seconds of real time."""
 
 type Held = list[tuple[VirtualLeaseKeeper, Leases]]
 
@@ -38,6 +41,7 @@ class World:
         self._watch = watch
         self._clocks = [self.clock]
         self._renewed: tuple[Micros, Held, int] | None = None
+        self._looked_at: Micros | None = None
         self._process: WorkerProcess | None = None
         self._make_process: Callable[[VirtualClock, ProcessStore], WorkerProcess]
         self._restarts: list[asyncio.Task[None]] = []
@@ -118,8 +122,10 @@ class World:
 
     async def _restart(self, dead: WorkerProcess, dying: list[asyncio.Task[Any]]) -> None:
         try:
-            # What was cancelled in it may be cleaning up, though not for ever.
-            await asyncio.wait(dying, timeout=1)
+            # What was cancelled in it may be cleaning up, though not for ever, and what it has
+            # asked of the store comes before anything that its successor asks.
+            if dying:
+                await asyncio.wait(dying, timeout=_PATIENCE)
             expires_at = self.time.now + self._lease
             for keeper in dead.clock.keepers:
                 await keeper.bring_forward(self._repository, expires_at)
@@ -141,6 +147,11 @@ class World:
         What the store has hinted at may be no more than the ends of these leases: it is asked again
         before time jumps to them.
         """
+        if self._is_shared and self._looked_at != self.time.now:
+            # Of two who look at the same time one may pass over what the other has in hand, and
+            # usually looks again after a while.
+            self._looked_at = self.time.now
+            return self._look_again()
         held = self._held()
         # A keeper that has had a look has left its leases with their usual time.
         renewed = horizon, held, sum(keeper.looks for keeper, _ in held)
@@ -148,6 +159,13 @@ class World:
             return None
         self._renewed = renewed
         return self._renew(held, horizon)
+
+    @property
+    def _is_shared(self) -> bool:
+        return sum(len(clock.keepers) for clock in self._clocks) > 1
+
+    async def _look_again(self) -> None:
+        self._stir()
 
     async def _renew(self, held: Held, horizon: Micros) -> None:
         for keeper, leases in held:
