@@ -198,16 +198,16 @@ class VirtualTime:
 
     def _go_on(self) -> None:
         known, guessed = _first(self._due), _first(self._guessed)
-        # What is due at the end of time is never due.
-        moment = min(known, guessed)
-        if self.is_hopeless() or moment >= END_OF_TIME:
-            self._lose_hope()
-            return
         preparing = self.before_jump(known)
-        if preparing is None:
-            self.jump(moment)
-        else:
+        if preparing is not None:
             self._do(preparing)
+            return
+        moment = min(known, guessed)
+        # What is due at the end of time is never due.
+        if moment >= END_OF_TIME or self.is_hopeless():
+            self._lose_hope()
+        else:
+            self.jump(moment)
 
     def _lose_hope(self) -> None:
         """A test may have tasks of its own, with real waits in them: they are given a moment."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from loom.identifiers import MICROS_PER_SECOND, Micros
-from loom.storage.notifier import CALLED_OFF, InProcessNotifier
+from loom.storage.notifier import CALLED_OFF, InProcessNotifier, activity_topic, workflow_topic
 from loom.storage.records import Leases
 from loom.storage.store import Store
 from loom.testing.crashes import COMMITS, CommitWatch, CrashMoment, describe
@@ -19,6 +19,8 @@ from loom.worker import Worker
 
 _PATIENCE: Final = 5.0
 """Seconds of real time."""
+
+_CHANGES: Final = COMMITS | {"extend_leases", "release_leases", "delete_runs"}
 
 type Held = list[tuple[VirtualLeaseKeeper, Leases]]
 
@@ -41,7 +43,7 @@ class World:
         self._watch = watch
         self._clocks = [self.clock]
         self._renewed: tuple[Micros, Held, int] | None = None
-        self._looked_at: Micros | None = None
+        self._is_confirmed = False
         self._process: WorkerProcess | None = None
         self._make_process: Callable[[VirtualClock, ProcessStore], WorkerProcess]
         self._restarts: list[asyncio.Task[None]] = []
@@ -87,6 +89,7 @@ class World:
 
     async def _let_through(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
         with self.clock.holding():
+            self._is_confirmed &= method not in _CHANGES
             return await call()
 
     async def _watch_over(
@@ -105,6 +108,8 @@ class World:
                 self._crash(process)
             # It may have died over something else meanwhile.
             process.check_alive()
+            if method in _CHANGES or getattr(answer, "tasks", None):
+                self._is_confirmed = False
             self.obstacles.note(method, arguments, answer)
             return answer
 
@@ -142,35 +147,29 @@ class World:
     # --- leases ---
 
     def _before_jump(self, horizon: Micros) -> Awaitable[None] | None:
-        """Renew what is held, until something is known to be due.
-
-        What the store has hinted at may be no more than the ends of these leases: it is asked again
-        before time jumps to them.
-        """
-        if self._is_shared and self._looked_at != self.time.now:
-            # Of two who look at the same time one may pass over what the other has in hand, and
-            # usually looks again after a while.
-            self._looked_at = self.time.now
-            return self._look_again()
+        """Let the workers look for work once more, and renew what is held until something is known
+        to be due."""
         held = self._held()
         # A keeper that has had a look has left its leases with their usual time.
         renewed = horizon, held, sum(keeper.looks for keeper, _ in held)
-        if not held or self._renewed == renewed:
-            return None
-        self._renewed = renewed
-        return self._renew(held, horizon)
-
-    @property
-    def _is_shared(self) -> bool:
-        return sum(len(clock.keepers) for clock in self._clocks) > 1
+        if held and self._renewed != renewed:
+            # What the store has hinted at may be no more than the ends of these leases.
+            self._renewed, self._is_confirmed = renewed, False
+            return self._renew(held, horizon)
+        if not self._is_confirmed:
+            # While others write, a look may pass over what they have locked, and what a worker has
+            # not found it would look for again after a while.
+            self._is_confirmed = True
+            return self._look_again()
+        self._is_confirmed = False
+        return None
 
     async def _look_again(self) -> None:
-        self._stir()
+        self._notifier.publish_work()
 
     async def _renew(self, held: Held, horizon: Micros) -> None:
         for keeper, leases in held:
             await keeper.renew(leases, horizon)
-        self._stir()
 
     def _held(self) -> Held:
         keepers = [keeper for clock in self._clocks for keeper in clock.keepers]
@@ -184,6 +183,11 @@ class World:
 
 
 class _Notifier(InProcessNotifier):
+    def publish_work(self) -> None:
+        """Tell all workers that there may be something to do."""
+        kinds = (workflow_topic(""), activity_topic(""))
+        self.publish(topic for topic in tuple(self._listeners) if topic.startswith(kinds))
+
     def publish_all(self) -> None:
         """Tell everybody that there may be something to do."""
         # What is not wanted any more shows as leases are renewed.
