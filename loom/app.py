@@ -25,6 +25,7 @@ from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import TagValue
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkflowId
+from loom.retry import RetryPolicy
 from loom.runner.clock import Clock, SystemClock
 from loom.runner.closings import Closings
 from loom.runner.leases import LeaseKeeper
@@ -174,6 +175,7 @@ class Loom:
         start_at: datetime | None = None,
         run_timeout: timedelta | float | None = None,
         execution_timeout: timedelta | float | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -195,6 +197,8 @@ class Loom:
             run_timeout: how long the run may take from when it may begin; then it ends as
                 TIMED_OUT. As ``timedelta`` or seconds; a run that continues it has as much again.
             execution_timeout: the same for all the runs of a chain together.
+            retry: when its code fails, another run of the same id follows in its chain, as the
+                policy says; handles and parents wait for the last.
             memo: any JSON value, to be read beside the run by those who look at it, and by its
                 code as ``ctx.memo``. It never changes.
             tags: small values by which the run is found; its code changes them by
@@ -219,6 +223,7 @@ class Loom:
             start_at=start_at,
             run_timeout=run_timeout,
             execution_timeout=execution_timeout,
+            retry=retry,
             memo=memo,
             tags=tags,
         )

@@ -25,8 +25,8 @@ from loom.history.events import (
     UpdateCompleted,
     WorkflowCancelRequested,
     WorkflowCompleted,
-    WorkflowContinuedAsNew,
     WorkflowTerminated,
+    continued_by,
     request_message_id,
 )
 from loom.history.export import RunHistory
@@ -184,8 +184,8 @@ class Client(RunAccess):
     ) -> Any:
         async with self._clock.timeout(timeout):
             run_id, final = await self._final_event(workflow_id, run_id)
-            while isinstance(final, WorkflowContinuedAsNew):
-                run_id, final = await self._final_event(workflow_id, final.run_id)
+            while (next_run_id := continued_by(final)) is not None:
+                run_id, final = await self._final_event(workflow_id, next_run_id)
         return self._result_of(final, declared, workflow_id, run_id)
 
     async def _final_event(

@@ -152,6 +152,7 @@ class Starts:
             refused_after=_REFUSED_AFTER[options.reuse],
             start_at=begins_at if begins_at > now else None,
             limits=limits(begins_at, micros(options.run_timeout), end),
+            retry=None if options.retry is None else options.retry.terms,
             is_keyed=options.idempotency_key is not None,
         )
 

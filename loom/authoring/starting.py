@@ -11,6 +11,7 @@ from loom.authoring.names import check_id
 from loom.errors import ConfigurationError
 from loom.history.tags import TagValue
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, WorkflowId
+from loom.retry import RetryPolicy
 
 type ConflictPolicy = Literal["use_existing", "fail", "terminate_existing"]
 """What a start does when an open run already has the workflow id."""
@@ -31,6 +32,7 @@ class StartKeywords(TypedDict, total=False):
     start_at: datetime | None
     run_timeout: timedelta | float | None
     execution_timeout: timedelta | float | None
+    retry: RetryPolicy | None
     memo: Any
     tags: Mapping[str, TagValue] | None
 
@@ -53,6 +55,7 @@ class StartOptions:
     start_at: datetime | None = None
     run_timeout: timedelta | float | None = None
     execution_timeout: timedelta | float | None = None
+    retry: RetryPolicy | None = None
     memo: Any = None
     tags: Mapping[str, TagValue] | None = None
 
@@ -75,6 +78,12 @@ class StartOptions:
         if self.start_at is not None and self.start_at.tzinfo is None:
             raise ConfigurationError(
                 f"start_at={self.start_at!r} needs a time zone, for example UTC."
+            )
+        retry = self.retry
+        if retry is not None and (retry.retry_error or retry.retry_result):
+            raise ConfigurationError(
+                "The retry policy of a run is kept in the database, which cannot keep functions: "
+                "leave out retry_error and retry_result, and name errors in non_retryable."
             )
         _check_time("delay", self.delay, may_be_none_at_all=True)
         _check_time("run_timeout", self.run_timeout)

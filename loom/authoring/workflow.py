@@ -14,6 +14,7 @@ from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, 
 from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
+from loom.retry import RetryPolicy
 
 STEP_ATTRIBUTE: Final = "__loom_step__"
 
@@ -78,6 +79,7 @@ class Workflow[InputT, StateT]:
         start_at: datetime | None = None,
         run_timeout: timedelta | float | None = None,
         execution_timeout: timedelta | float | None = None,
+        retry: RetryPolicy | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> WorkflowHandle[Any]:
@@ -102,6 +104,7 @@ class Workflow[InputT, StateT]:
             start_at=start_at,
             run_timeout=run_timeout,
             execution_timeout=execution_timeout,
+            retry=retry,
             memo=memo,
             tags=tags,
         )

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loom.authoring.activity import ActivityDefinition
-from loom.history.events import ActivityScheduled, Stamped, UpdateAnswer
+from loom.history.events import ActivityScheduled, Stamped, UpdateAnswer, WorkflowContinuedAsNew
 from loom.history.limits import RunLimits
 from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, WorkflowId
+from loom.retry import RetryTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Carried:
     tags: Mapping[str, str] = field(default_factory=dict)
     memo: bytes | None = None
     limits: RunLimits | None = None
+    retry: RetryTerms | None = None
+    again: WorkflowContinuedAsNew | None = None
+    """Of a run that failed, what the one that tries it again is started with."""
+    attempt: int = 1
+    """The number of the next try."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from loom.engine.loop import DeterministicLoop
 from loom.engine.patches import Patches
 from loom.engine.queries import answer, best_copy, copied
 from loom.engine.recorder import Recorder
+from loom.engine.retry import WorkflowRetry
 from loom.engine.run_log import RunLog
 from loom.engine.side_effects import SideEffects
 from loom.engine.signals import SignalBox
@@ -116,6 +117,7 @@ class WorkflowInstance(Runtime):
         self._parent: ParentRun | None = None
         self._limits: RunLimits | None = None
         self._is_early = False
+        self._retry = WorkflowRetry()
         self._queue = queue
         self._input: bytes = b""
         self._carried = Carried()
@@ -349,6 +351,7 @@ class WorkflowInstance(Runtime):
         self._labels.begin(event)
         self._parent = event.parent
         self._limits = event.limits
+        self._retry = WorkflowRetry(event.retry, event.attempt, event.limits)
         self._is_early = event.start_at is not None and self._loop.now < event.start_at
         self._children.inherit(event.children)
         self._input = event.payload
@@ -532,18 +535,19 @@ class WorkflowInstance(Runtime):
         if continuation.keeps_state and self._context is not None:
             state = self._context.state.carried()
         labels = self._labels
-        self._carried = Carried(state, self._signals.unread, labels.tags, labels.memo, self._limits)
+        self._carried = Carried(
+            state, self._signals.unread, labels.tags, labels.memo, self._limits, self._retry.terms
+        )
 
     def _final_event(self, main: asyncio.Task[Any]) -> CommandEvent:
         if self._handlers.error is not None:
             self._check_end(self._handlers.error)
-            return WorkflowFailed(failure_from(self._handlers.error))
+            return self._failed(self._handlers.error)
         if main.cancelled():
             if self._cancel_reason is not None:
                 return WorkflowCancelled(self._cancel_reason)
-            return WorkflowFailed(
-                Failure("CancelledError", "The workflow's code cancelled itself, unasked.")
-            )
+            itself = Failure("CancelledError", "The workflow's code cancelled itself, unasked.")
+            return self._failed(asyncio.CancelledError(), itself)
         error = main.exception()
         if continuation := continuation_in(error):
             self._hand_on(continuation)
@@ -554,7 +558,29 @@ class WorkflowInstance(Runtime):
             except Exception as unstorable:
                 error = unstorable
         self._check_end(error)
-        return WorkflowFailed(failure_from(error))
+        return self._failed(error)
+
+    def _failed(self, error: BaseException, failure: Failure | None = None) -> WorkflowFailed:
+        """The run's end by an error, after which it may be tried again."""
+        told = failure or failure_from(error)
+        # Whoever asked for its end does not want it again.
+        if self._cancel_reason is not None:
+            return WorkflowFailed(told)
+        # By numbers of its own, so that the code's are what they would be without it.
+        retry_at = self._retry.next_at(error, self.now, lambda: self._make_random().random())
+        if retry_at is None:
+            return WorkflowFailed(told)
+        run_id, code, labels = derived_id(self.run_id, "retried"), self._workflow, self._labels
+        self._carried = Carried(
+            signals=self._signals.unread,
+            tags=labels.tags,
+            memo=labels.memo,
+            limits=self._limits,
+            retry=self._retry.terms,
+            again=WorkflowContinuedAsNew(run_id, code.name, code.version, self._queue, self._input),
+            attempt=self._retry.attempt + 1,
+        )
+        return WorkflowFailed(told, run_id, retry_at)
 
     def _check_end(self, error: BaseException) -> None:
         # Not on replay: older histories may have ended with it.

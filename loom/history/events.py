@@ -72,6 +72,10 @@ class WorkflowStarted(ArrivalEvent):
     start_at: Micros | None = None
     """The code begins then. Taken before, it never does: the run is to be ended."""
     limits: RunLimits | None = None
+    retry: RetryTerms | None = None
+    """Whether and when the run is tried again when its code fails."""
+    attempt: int = 1
+    """The number of this try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +415,12 @@ class WorkflowCompleted(CommandEvent):
 @dataclass(frozen=True, slots=True)
 class WorkflowFailed(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_FAILED"
+    schema_version: ClassVar[int] = 2
     failure: Failure
+    next_run_id: RunId | None = None
+    """The run that tries it again, if one does."""
+    retry_at: Micros | None = None
+    """When that begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,3 +499,10 @@ def request_message_id(request_id: str) -> MessageId:
 def update_message_id(update_id: str) -> MessageId:
     """The id of the message that requests an update."""
     return f"update:{update_id}"
+
+
+def continued_by(final: Event) -> RunId | None:
+    """The run that follows in its chain on one that ended so, if one does."""
+    if isinstance(final, WorkflowContinuedAsNew):
+        return final.run_id
+    return final.next_run_id if isinstance(final, WorkflowFailed) else None

@@ -23,4 +23,5 @@ UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {
     ("WORKFLOW_STARTED", 2): _unchanged,
     ("ACTIVITY_SCHEDULED", 1): _unchanged,
     ("ACTIVITY_FAILED", 1): _unchanged,
+    ("WORKFLOW_FAILED", 1): _unchanged,
 }

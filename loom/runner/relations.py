@@ -7,6 +7,7 @@ that a turn that is taken again does the same again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -33,6 +34,7 @@ from loom.history.events import (
     WorkflowStarted,
     WorkflowTerminated,
     WorkflowTimedOut,
+    continued_by,
 )
 from loom.history.failures import Failure
 from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
@@ -60,6 +62,8 @@ def starts_of(events: Iterable[Stamped], run: Relatives, at: Micros) -> list[New
             news.append(_child(stamped.event, run, at))
         elif isinstance(stamped.event, WorkflowContinuedAsNew):
             news.append(_successor(stamped.event, run, at))
+        elif isinstance(stamped.event, WorkflowFailed) and run.carried.again is not None:
+            news.append(_next_try(stamped.event, run.carried.again, run, at))
     return news
 
 
@@ -82,9 +86,15 @@ def _child(asked: ChildStarted, run: Relatives, at: Micros) -> NewRun:
     )
 
 
-def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> NewRun:
+def _successor(
+    ended: WorkflowContinuedAsNew,
+    run: Relatives,
+    at: Micros,
+    start_at: Micros | None = None,
+    attempt: int = 1,
+) -> NewRun:
     ended_by = run.carried.limits
-    limits = None if ended_by is None else ended_by.of_next(at)
+    limits = None if ended_by is None else ended_by.of_next(start_at or at)
     started = WorkflowStarted(
         ended.name,
         ended.version,
@@ -96,7 +106,10 @@ def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> New
         continued_from=run.run_id,
         children=tuple(run.children),
         carries_state=run.carried.state is not None,
+        start_at=start_at,
         limits=limits,
+        retry=run.carried.retry,
+        attempt=attempt,
     )
     first: list[tuple[str, Event]] = [(START, started)]
     if run.carried.state is not None:
@@ -117,9 +130,18 @@ def _successor(ended: WorkflowContinuedAsNew, run: Relatives, at: Micros) -> New
             tags=dict(run.carried.tags),
         ),
         memo=run.carried.memo,
+        start_at=start_at,
         deadline=None if limits is None else limits.deadline,
         continues=run.run_id,
     )
+
+
+def _next_try(
+    failed: WorkflowFailed, again: WorkflowContinuedAsNew, run: Relatives, at: Micros
+) -> NewRun:
+    """The run that tries it again, later; children of the one that failed go with it."""
+    begins_at = at if failed.retry_at is None else failed.retry_at
+    return _successor(again, replace(run, children=()), at, begins_at, run.carried.attempt)
 
 
 def messages_of(events: Sequence[Stamped], run: Relatives) -> list[Message]:
@@ -127,7 +149,9 @@ def messages_of(events: Sequence[Stamped], run: Relatives) -> list[Message]:
     messages = list(_sent(events, run))
     last = events[-1].event if events else None
     if type(last) in FINAL_STATUS and not isinstance(last, WorkflowContinuedAsNew):
-        messages += farewells(last, run)
+        # A parent awaits the chain's end.
+        goes_on = last is not None and continued_by(last) is not None
+        messages += farewells(last, replace(run, parent=None) if goes_on else run)
     return messages
 
 

@@ -13,6 +13,7 @@ from loom.history.events import SignalReceived, Stamped, WorkflowStarted
 from loom.history.limits import RunLimits
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, WorkerId, WorkflowId
+from loom.retry import RetryTerms
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.group_writer import GroupWriter
@@ -42,6 +43,7 @@ class StartRequest:
     """What the run is to find in its inbox, or an open run of the id instead of it."""
     start_at: Micros | None = None
     limits: RunLimits | None = None
+    retry: RetryTerms | None = None
     is_keyed: bool = False
     """Whether others may start the run of that run id, too."""
 
@@ -56,6 +58,7 @@ class StartRequest:
             memo=None if self.memo is None else self.memo.decode(),
             start_at=self.start_at,
             limits=self.limits,
+            retry=self.retry,
         )
 
     def new_run(self, effects: Effects, owner: WorkerId | None) -> NewRun:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import loom
 from loom.history.events import ActivityCompleted, ChildCompleted, StateCarried, WorkflowStarted
 from loom.history.failures import FailureKind
 from loom.history.limits import RunLimits
@@ -104,6 +105,12 @@ def caught(run: SimulatedRun) -> None:
 
 def failing(run: SimulatedRun) -> None:
     run.start("alone")
+    run.complete("release")
+
+
+def failing_again(run: SimulatedRun) -> None:
+    policy = loom.RetryPolicy(maximum_attempts=3, jitter=0)
+    run.start("alone", retry=policy.terms, attempt=2)
     run.complete("release")
 
 
@@ -275,6 +282,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "caught": (w.Caught, caught),
     "failed": (w.Failing, failing),
     "failed-group": (w.Failing, failing_group),
+    "failed-again": (w.Failing, failing_again),
     "cancelled": (w.CleanedUp, cancelled),
     "cancelled-in-vain": (w.Stubborn, cancelled_in_vain),
     "timed-out-group": (w.CleanedUp, timed_out_group),

@@ -48,7 +48,7 @@ async def with_options(app: loom.Loom) -> None:
     await app.start(Run, {"order_id": "A-1"}, reuse="reject", idempotency_key="request-1")
     hour, noon = timedelta(hours=1), datetime(2026, 5, 1, 12, tzinfo=UTC)
     await app.start(Run, {"order_id": "A-1"}, delay=5, run_timeout=hour, execution_timeout=7.5)
-    await Run.start({"order_id": "A-1"}, start_at=noon)
+    await Run.start({"order_id": "A-1"}, start_at=noon, retry=loom.RetryPolicy())
     assert_type(run, loom.WorkflowHandle[Receipt])
     assert_type(await Run.start({"order_id": "A-1"}, tags={"n": 5}), loom.WorkflowHandle[Receipt])
     assert_type(await app.start("Run", tags={"n": 5}), loom.WorkflowHandle[Any])

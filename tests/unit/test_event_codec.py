@@ -41,6 +41,8 @@ SAMPLES: dict[str, Any] = {
     "start_at": 1_700_000_000_000_000,
     "limits": RunLimits(1_700_000_000_000_000, 5_000_000, None),
     "of_chain": True,
+    "next_run_id": "c" * 32,
+    "retry_at": 1_700_000_000_000_000,
     "tags": {"stage": "spaid", "old": None},
     "memo": '["int",5]',
     "schedule_to_start": 1_000_000,
