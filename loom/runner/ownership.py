@@ -80,9 +80,11 @@ class Ownership:
         instance = owned.instance
         if instance is None or not instance.is_open:
             return
+        # Asked first: the instance may be evicted at once, which ends its timers.
+        wake_at = instance.wake_at
         self._cache.put(owned.run_key, owned.sequence, instance)
-        if instance.wake_at is not None:
-            self.on_due_at(instance.wake_at)
+        if wake_at is not None:
+            self.on_due_at(wake_at)
 
     def recall(self, owned: OwnedRun) -> WorkflowInstance | None:
         """The live instance that was kept, if the run stands where it saw it last."""

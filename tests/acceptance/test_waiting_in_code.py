@@ -15,6 +15,7 @@ import loom
 from loom import RunStatus, Settings
 from loom.engine.instance import WorkflowInstance
 from loom.identifiers import END_OF_TIME
+from loom.testing import WorkflowEnvironment
 from tests.conditions import cut_off, eventually
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -165,3 +166,24 @@ async def test_runs_that_wait_hold_nothing_but_their_row(any_dsn: str) -> None:
         assert threading.active_count() <= threads + 1  # the database's own pool may grow
         for handle in handles:
             await handle.terminate()
+
+
+@loom.workflow
+class Napping(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        await ctx.activity(echo, 1)
+        async with asyncio.timeout(3600):
+            return await asyncio.sleep(1800, "slept")
+
+
+@pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "evicted"])
+async def test_a_worker_knows_when_a_run_is_due_whether_it_keeps_it_or_not(cached: int) -> None:
+    """In virtual time nobody looks for work from time to time, which would find it out late."""
+    settings = Settings(max_cached_runs=cached)
+    async with WorkflowEnvironment(
+        workflows=[Napping], activities=[echo], settings=settings
+    ) as env:
+        handle = await env.start(Napping)
+        for _ in range(5):
+            await handle.signal("nudge")
+        assert await handle.result() == "slept"

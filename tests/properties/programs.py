@@ -43,6 +43,11 @@ def work(number: int) -> int:
 
 
 @activity
+def fail(number: int) -> int:
+    raise ValueError(f"no {number}")
+
+
+@activity
 def clean_up(number: int) -> int:
     return number
 
@@ -52,6 +57,10 @@ def clean_up(number: int) -> int:
 
 async def _activity(ctx: Ctx, number: int) -> Any:
     return await ctx.activity(work, number)
+
+
+async def _failing_activity(ctx: Ctx, number: int) -> Any:
+    return await ctx.activity(fail, number)
 
 
 async def _careful_activity(ctx: Ctx, number: int) -> Any:
@@ -173,6 +182,7 @@ async def _cancelled(ctx: Ctx, number: int) -> Any:
 _LEAVES: dict[str, Callable[[Ctx, int], Awaitable[Any]]] = {
     "activity": _activity,
     "careful activity": _careful_activity,
+    "failing activity": _failing_activity,
     "sleep": _sleep,
     "asyncio sleep": _asyncio_sleep,
     "signal": _signal,
@@ -315,6 +325,13 @@ async def _saga(ctx: Ctx, branch: Branch) -> Any:
     return done
 
 
+async def _attempt(ctx: Ctx, branch: Branch) -> Any:
+    try:
+        return await _saga(ctx, branch)
+    except ActivityFailedError as error:
+        return error.cause_message
+
+
 async def _caught_saga(ctx: Ctx, branch: Branch) -> Any:
     try:
         async with asyncio.timeout(branch.number):
@@ -346,6 +363,7 @@ _BRANCHES: dict[str, Callable[[Ctx, Branch], Awaitable[Any]]] = {
     "as completed": _as_completed,
     "shield": _shield,
     "saga": _saga,
+    "attempt": _attempt,
     "caught saga": _caught_saga,
 }
 
