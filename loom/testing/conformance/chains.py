@@ -19,6 +19,7 @@ from loom.testing.conformance.scene import (
     LEASE,
     LOST,
     NOW,
+    RUNNING,
     WRITTEN,
     Scene,
     arrival,
@@ -190,6 +191,35 @@ class ChainsConformance(Conformance):
             assert written == [WRITTEN]
             assert not outcome.created
             run = await scene.look(replace(run, run_id=new.run_id))
+
+    async def test_continuing_and_starting_the_same_ids_do_not_lock_each_other_out(
+        self, scene: Scene
+    ) -> None:
+        runs = [await scene.start(f"{scene.queue}/{name}") for name in "bd"]
+        parent = await scene.start_claimed()
+        for number in range(ROUNDS):
+            tasks = [await scene.claim_run(run) for run in runs]
+            nexts = [successor_of(scene, run) for run in runs]
+            ids = [f"{scene.queue}/a{number}", runs[0].workflow_id]
+            ids += [f"{scene.queue}/c{number}", runs[1].workflow_id]
+            news = [child_of(scene, parent.run, workflow_id) for workflow_id in ids]
+            kept = Effects(RUNNING, NOW, starts=news, lease_expires_at=NOW + LEASE)
+            extra = child_of(scene, runs[0], ids[2])
+            first = continuing(tasks[0], nexts[0])
+            first = replace(first, effects=replace(first.effects, starts=[nexts[0], extra]))
+            (continued, started), clients = await both(
+                together(
+                    scene.write(continuing(tasks[1], nexts[1]), first),
+                    scene.write(turn(parent, kept)),
+                ),
+                scene.repository.start_runs([scene.new_run(one) for one in reversed(ids)]),
+            )
+            assert (continued, started) == ([WRITTEN, WRITTEN], [WRITTEN])
+            assert [clients[n].created for n in (0, 2)] == [False, False]
+            runs = [
+                await scene.look(replace(r, run_id=n.run_id))
+                for r, n in zip(runs, nexts, strict=True)
+            ]
 
     async def test_a_message_that_races_a_continuation_reaches_the_chain(
         self, scene: Scene
