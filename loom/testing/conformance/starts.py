@@ -187,7 +187,7 @@ class StartsConformance(Conformance):
     ) -> None:
         parents = [await scene.start_claimed() for _ in range(4)]
         for number in range(ROUNDS):
-            ids = [f"{scene.queue}/{number}/{n}" for n in range(6)]
+            ids = [f"{scene.queue}/{number}/{n}" for n in range(40)]
             turns = []
             for n, parent in enumerate(parents):
                 order = ids if n % 2 else ids[::-1]
@@ -200,5 +200,5 @@ class StartsConformance(Conformance):
             for workflow_id in ids:
                 assert await scene.repository.find_run(workflow_id) is not None
         told = [len(await scene.inbox_of(parent.run)) for parent in parents]
-        started_by_turns = 4 * 6 * ROUNDS - sum(told)
-        assert 3 * ROUNDS <= started_by_turns <= 6 * ROUNDS
+        started_by_turns = 4 * 40 * ROUNDS - sum(told)
+        assert 20 * ROUNDS <= started_by_turns <= 40 * ROUNDS
