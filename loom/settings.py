@@ -62,10 +62,10 @@ class Settings(BaseSettings):
     max_lost_attempts: int = Field(
         5, ge=0, description="How many workers may die over one activity before it fails."
     )
-    guards: Literal["error", "warn", "off"] = Field(
+    guards: Literal["strict", "error", "warn", "off"] = Field(
         "error",
         description="What is done about workflow code that would not replay: `error` blocks the "
-        "run, `warn` only logs it.",
+        "run, `strict` also for what libraries do, `warn` only logs it, `off` does nothing.",
     )
     slow_turn_seconds: float = Field(
         2.0,

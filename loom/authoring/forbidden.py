@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-type GuardMode = Literal["error", "warn", "off"]
-"""What is done about a call that breaks a rule: halt the run, say so in the log, or nothing."""
+type GuardMode = Literal["strict", "error", "warn", "off"]
+"""What is done about a call that breaks a rule: halt the run, say so in the log, or nothing. Only
+``strict`` sees what libraries do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,14 @@ import logging
 import sys
 from asyncio import events
 from collections.abc import Iterator
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -41,13 +48,15 @@ _MISSING: Final = _monitoring.MISSING
 _TOOLS: Final = (4, 3)
 """Ids that no kind of tool has a claim on; debuggers, coverage and profilers have their own."""
 
+_HARMLESS: Final = frozenset({str, int, float, bool, bytes, list, tuple, dict, set, range, type})
+
 
 class CallWatch:
     """The calls of all workflows of this process."""
 
     def __init__(self) -> None:
         self._table = CallTable()
-        self._stale = False
+        self._modules = len(sys.modules)
         self._classes: WeakSet[type] = WeakSet()
         # By identity, for code objects are compared by all that is in them. They are kept, or
         # others could take their places in memory.
@@ -61,10 +70,6 @@ class CallWatch:
         if workflow not in self._classes:
             count_as_user_code(workflow)
             self._watch_class(workflow)
-
-    def modules_changed(self) -> None:
-        """Something is being imported that may be in the table."""
-        self._stale = True
 
     # --- what is watched ---
 
@@ -115,14 +120,20 @@ class CallWatch:
         loop = events._get_running_loop()
         if loop.__class__ is not DeterministicLoop:
             return
-        if called.__class__ is FunctionType and id(called.__code__) in self._seen:
+        kind = called.__class__
+        if kind is FunctionType:
+            if id(called.__code__) in self._seen:
+                return
+        elif kind is MethodDescriptorType or (kind is type and called in _HARMLESS):
             return
-        if self._stale:
-            self._stale = False
+        if len(sys.modules) != self._modules:
+            # Something has been imported that may be in the table.
+            self._modules = len(sys.modules)
             self._table.refresh()
         forbidden = self._table.find(called)
         if forbidden is None:
-            self._follow(called)
+            if kind is not BuiltinFunctionType:
+                self._follow(called)
         elif _breaks(forbidden, first):
             guard = loop.guard
             if isinstance(guard, Guard):

@@ -27,11 +27,16 @@ def new_guard(
     if mode == "off":
         return None
     _watch().watch(workflow)
+    if mode == "strict":
+        _audit()
     return Guard(mode, workflow_id, halt)
 
 
 @cache
 def _watch() -> CallWatch:
-    watch = CallWatch()
-    watch_audit_events(watch.modules_changed)
-    return watch
+    return CallWatch()
+
+
+@cache
+def _audit() -> None:
+    watch_audit_events()

@@ -58,6 +58,11 @@ class Guard(LoopGuard):
         self._workflow_id = workflow_id
         self._halt = halt
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether it is also told of what libraries do."""
+        return self._mode == "strict"
+
     def on_call(self, forbidden: Forbidden, frame: FrameType) -> None:
         """The code calls something that it must not."""
         self._broken(f"{forbidden.name}()", forbidden.rule, frame)
@@ -73,7 +78,7 @@ class Guard(LoopGuard):
     def on_end(self, error: BaseException) -> None:
         """The code has ended with an error."""
         foreign = next(filter(_is_foreign, _leaves(error)), None)
-        if foreign and self._mode == "error":
+        if foreign and self._mode != "warn":
             place = _place_of_error(foreign.__traceback__)
             what = f"awaited what belongs to another event loop ({foreign})"
             raise self._halt(_error(what, EVENT_LOOP, place)) from foreign
@@ -86,7 +91,7 @@ class Guard(LoopGuard):
             raise StopReplay
         place = _place(frame)
         error = _error(f"called {what}, which {rule.problem}", rule, place)
-        if self._mode == "error":
+        if self._mode != "warn":
             raise self._halt(error)
         self._warn(error, place)
 

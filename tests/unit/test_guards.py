@@ -34,6 +34,7 @@ from typing import Any
 import pytest
 
 import loom
+from loom.authoring.forbidden import GuardMode
 from loom.engine.call_watch import CallWatch
 from loom.engine.guards import _warned
 from loom.errors import NonDeterministicCallError
@@ -44,11 +45,11 @@ from tests.unit.workflows import Ctx, add, clean, workflow_of
 type Code = Callable[[Ctx], Awaitable[Any]]
 
 
-def refusal(code: Code, input: Any = None) -> str:
+def refusal(code: Code, guards: GuardMode = "error") -> str:
     """What a run is halted with; fails the test when it is not."""
-    run = SimulatedRun(workflow_of(code))
+    run = SimulatedRun(workflow_of(code), guards=guards)
     with pytest.raises(NonDeterministicCallError) as caught:
-        run.start(input)
+        run.start()
     assert run.history == []
     return str(caught.value)
 
@@ -172,7 +173,7 @@ def test_a_library_that_reaches_outside_is_refused() -> None:
     async def code(ctx: Ctx) -> None:
         read()
 
-    told = refusal(code)
+    told = refusal(code, "strict")
     assert "called open('/dev/null'), which reads or changes what lies outside" in told
     assert f"at {__file__}:{read.__code__.co_firstlineno + 1} in read: " in told
 
@@ -199,7 +200,7 @@ def test_what_libraries_do_on_the_codes_behalf_is_refused(what: str) -> None:
     async def code(ctx: Ctx) -> None:
         call()
 
-    told = refusal(code)
+    told = refusal(code, "strict")
     assert f"called {named}" in told.replace("threading.", "")
     assert f" in {call.__name__}: " in told or " in wait_with_a_library: " in told
 
@@ -261,7 +262,7 @@ def test_what_is_the_same_on_replay_is_allowed(play: Play, what: str) -> None:
         FINE[what]()
         return "fine"
 
-    assert play(workflow_of(code)).result == "fine"
+    assert play(workflow_of(code), guards="strict").result == "fine"
 
 
 def test_importing_and_the_source_of_tracebacks_are_allowed(
@@ -279,7 +280,7 @@ def test_importing_and_the_source_of_tracebacks_are_allowed(
         traceback.format_stack()
         return int(freshly_made.VALUE)
 
-    run = play(workflow_of(code))
+    run = play(workflow_of(code), guards="strict")
     assert run.result == 7
     del sys.modules["freshly_made"]
 
@@ -334,7 +335,7 @@ def test_side_effects_conditions_and_payloads(play: Play, tmp_path: Path) -> Non
         await ctx.activity(add, 1)
         return float(ctx.side_effect(time.time))
 
-    run = SimulatedRun(workflow_of(code), converter=PayloadConverter([Noting()])).start()
+    run = SimulatedRun(workflow_of(code), PayloadConverter([Noting()]), guards="strict").start()
     run.complete("add", 1)
     assert run.result > 0
     run.check_replay()
@@ -369,7 +370,7 @@ def test_finalizers_are_not_the_codes_doing(play: Play, tmp_path: Path) -> None:
         gc.collect()
         return "collected"
 
-    assert play(workflow_of(code)).result == "collected"
+    assert play(workflow_of(code), guards="strict").result == "collected"
 
 
 # --- what comes of it ----------------------------------------------------------------------------
