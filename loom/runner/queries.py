@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerKind
@@ -17,7 +18,12 @@ from loom.history.status import RunStatus
 from loom.runner.calls import EncodedCall, encoded_call
 from loom.runner.revival import new_instance, read_history
 from loom.storage.records import RunRecord
-from loom.storage.repository import HistoryRepository
+from loom.storage.repository import RunRepository
+
+PATIENCE: Final = 3.0
+"""Seconds that a query waits for the first turn of a run."""
+
+_FIRST_LOOK: Final = 0.01
 
 
 class Serving(Protocol):
@@ -34,7 +40,7 @@ class Queries:
 
     def __init__(
         self,
-        repository: HistoryRepository,
+        repository: RunRepository,
         converter: PayloadConverter,
         workers: Iterable[Serving],
     ) -> None:
@@ -55,6 +61,7 @@ class Queries:
             PayloadError: the arguments do not fit its parameters.
         """
         code = self._code_of(run, given)
+        run = await self._begun(run)
         encoded = encoded_call(HandlerKind.QUERY, call, code, self._converter)
         handler = query_handler(code.handlers, encoded.name)
         result = self._ask_live(run, encoded)
@@ -62,6 +69,24 @@ class Queries:
             result = await self._ask_replayed(run, code, encoded)
         declared = handler.result_type if isinstance(call.target, str) else encoded.result_type
         return self._converter.decode(result, declared)
+
+    async def _begun(self, run: RunRecord) -> RunRecord:
+        """The run once it has had a turn: one that was just started has its first any moment.
+
+        Raises ``QueryError`` when it has not for a while.
+        """
+        waited, wait = 0.0, _FIRST_LOOK
+        while run.sequence == 0:
+            if waited >= PATIENCE:
+                raise QueryError(
+                    f"Workflow {run.workflow_id!r} has nothing to answer yet: no worker has taken "
+                    "it."
+                )
+            # Whoever takes it does so in real time, whatever the clock shows.
+            await asyncio.sleep(wait)
+            waited, wait = waited + wait, 2 * wait
+            run = await self._repository.find_run(run.workflow_id, run.run_id) or run
+        return run
 
     def _code_of(self, run: RunRecord, given: CompiledWorkflow | None) -> CompiledWorkflow:
         if given is not None and (given.name, given.version) == (run.name, run.version):
@@ -87,10 +112,6 @@ class Queries:
     async def _ask_replayed(
         self, run: RunRecord, code: CompiledWorkflow, call: EncodedCall
     ) -> bytes:
-        if run.sequence == 0:
-            raise QueryError(
-                f"Workflow {run.workflow_id!r} has nothing to answer yet: no worker has taken it."
-            )
         instance = new_instance(
             code,
             workflow_id=run.workflow_id,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from logging import getLevelName
 
 from loom.engine.decision import Decision, LoggedLine
+from loom.errors import HistoryError
 from loom.history.codec import decode_event, encode_attributes
 from loom.history.events import (
     FINAL_STATUS,
@@ -18,6 +19,7 @@ from loom.history.events import (
     ActivityFailed,
     ActivityScheduled,
     Event,
+    PassingEvent,
     Stamped,
     TagsSet,
     UpdateAnswer,
@@ -172,7 +174,10 @@ def event_of(record: EventRecord) -> Event:
 
 def stamped_event(record: EventRecord) -> tuple[int, Stamped]:
     """A row as an event with its sequence. Raises ``HistoryError`` when it cannot be read."""
-    return record.sequence, Stamped(event_of(record), record.recorded_at, record.message_id)
+    event = event_of(record)
+    if isinstance(event, PassingEvent):
+        raise HistoryError(f"A history holds no {event.type}: it is damaged.")
+    return record.sequence, Stamped(event, record.recorded_at, record.message_id)
 
 
 def answer_of(event: UpdateAnswer) -> Answer:

@@ -137,7 +137,17 @@ async def test_without_the_code_the_error_says_what_is_needed(app: loom.Loom) ->
         await app.handle("order").query("progress")
 
 
-async def test_what_cannot_be_asked_says_why(app: loom.Loom) -> None:
+async def test_a_run_that_was_just_started_is_asked_once_it_has_begun(app: loom.Loom) -> None:
+    handle = await app.start(Order, ITEMS)
+    asking = asyncio.create_task(handle.query(Order.progress))
+    async with worker_of(app):
+        assert await asking <= 100.0
+
+
+async def test_what_cannot_be_asked_says_why(
+    app: loom.Loom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loom.runner.queries.PATIENCE", 0.02)
     unserved = await app.start(Order, ITEMS, id="unserved")
     with pytest.raises(loom.QueryError, match="no worker has taken it"):
         await unserved.query(Order.progress)

@@ -36,5 +36,3 @@ def test_a_query_needs_the_code_of_the_run(shell: Shell) -> None:
     assert "is a run of 'Talk' in version '1', which the given modules do not define" in wrong
     assert "Missing option '--module'" in shell.run("query", "t-1", "last", code=2).stderr
     assert "no run" in shell.run_apart("query", "nobody", "last", "-m", "shop", code=3)
-    early = shell.run_apart("query", "t-1", "last", "-m", "shop", code=1)
-    assert "no worker has taken it" in early
