@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 import loom
-from loom.authoring.registry import Registry
 from loom.cli.application import looked_at
 from loom.cli.exits import Exit
 from loom.cli.options import codecs_option, dsn_option
@@ -51,6 +50,7 @@ def debug(
     in, `b` sets a breakpoint, `c` goes on, `q` ends.
     """
     # Imported here, for it takes longer than all of `loom --help`.
+    from loom.authoring.registry import Registry
     from loom.cli.debug_session import DebugSession
     from loom.cli.loading import load, load_codecs
 

@@ -68,7 +68,7 @@ def test_programs_read_findings_as_json(shell: Shell) -> None:
 def test_code_that_replays_passes(shell: Shell) -> None:
     done = shell.run("check", "--lint", "shop", "shop:Wait")
     assert done.stdout == ""
-    assert done.stderr == "4 workflows checked: nothing found that would not replay.\n"
+    assert done.stderr == "6 workflows checked: nothing found that would not replay.\n"
     assert shell.run("check", "--lint", "shop", "--format", "json").stdout == "[]\n"
 
 
