@@ -25,7 +25,7 @@ SAVED_COLUMNS = (
 
 _OWNER = uuid.uuid4().hex
 _LEASE = 10_000_000  # microseconds
-_SCHEMA_VERSIONS = {"WORKFLOW_STARTED": 2, "ACTIVITY_SCHEDULED": 2}
+_SCHEMA_VERSIONS = {"WORKFLOW_STARTED": 3, "ACTIVITY_SCHEDULED": 2}
 """Of those events that are not in their first."""
 
 _FLAGS = b'["signal-before-timer"]'
@@ -81,7 +81,7 @@ class RunRows:
             *(None, None, None),
             *(_OWNER, self._due_at, 1, self._due_at),
             *(0, 0),
-            *(None, None, None),
+            *(None, None, None, None),
         )
         return Rows(new_runs=[run], events=events, new_tasks=[self._task(now)])
 
