@@ -230,6 +230,7 @@ class Loom:
         if isinstance(workflow, str):
             starts = self._open_parts().starts
             return await starts.start_by_name(workflow, version or "1", input, options)
+        compiled_workflow(workflow).version_for(version)
         return await self._start(workflow, input, options)
 
     @overload

@@ -32,7 +32,11 @@ class ChildOptions:
     policy: ParentClosePolicy = field(init=False)
 
     def __post_init__(self) -> None:
-        for what, value in (("workflow id", self.id), ("queue", self.queue)):
+        for what, value in (
+            ("workflow id", self.id),
+            ("version", self.version),
+            ("queue", self.queue),
+        ):
             if value is not None:
                 check_id(what, value)
         object.__setattr__(self, "policy", ParentClosePolicy(self.parent_close_policy))

@@ -37,6 +37,16 @@ class CompiledWorkflow:
         self.handlers = HandlerTable(cls)
         self._check()
 
+    def version_for(self, wanted: str | None) -> str:
+        """The version of a run that is to be started. Raises ``DefinitionError`` when another is
+        wanted: this code cannot run it."""
+        if wanted not in (None, self.version):
+            raise DefinitionError(
+                f"{self.cls.__qualname__} is version {self.version!r} of {self.name!r}, not "
+                f"{wanted!r}. Give the class of that version, or the name in place of the class."
+            )
+        return self.version
+
     @cached_property
     def state_schema(self) -> StateSchema:
         return StateSchema(self._state_type)

@@ -153,7 +153,7 @@ class OtherRuns:
         Raises ``PayloadError`` when the payload cannot be stored.
         """
         check_id("signal name", name)
-        self._runtime.send_signal(check_id("workflow id", id), run_id, name, payload)
+        self._runtime.send_signal(check_id("workflow id", id), _checked(run_id), name, payload)
 
     async def cancel_workflow(
         self, id: WorkflowId, *, reason: str = "", run_id: RunId | None = None
@@ -163,4 +163,8 @@ class OtherRuns:
         Args:
             run_id: one run in particular, or those that continue it; by default the open one.
         """
-        self._runtime.send_cancel(check_id("workflow id", id), run_id, reason)
+        self._runtime.send_cancel(check_id("workflow id", id), _checked(run_id), reason)
+
+
+def _checked(run_id: RunId | None) -> RunId | None:
+    return None if run_id is None else check_id("run id", run_id)

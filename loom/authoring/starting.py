@@ -92,7 +92,7 @@ class StartOptions:
     def begins_at(self, now: Micros) -> Micros:
         """When the code of a run that is started now begins."""
         if self.start_at is not None:
-            return max(now, (self.start_at - _EPOCH) // _MICROSECOND)
+            return min(max(now, (self.start_at - _EPOCH) // _MICROSECOND), END_OF_TIME)
         return min(now + (micros(self.delay) or 0), END_OF_TIME)
 
 

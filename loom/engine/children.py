@@ -77,7 +77,7 @@ class Children:
             input_type = result_type = Any
         else:
             code = compiled_workflow(workflow)
-            name, version = code.name, options.version or code.version
+            name, version = code.name, code.version_for(options.version)
             input_type, result_type = code.input_type, code.result_type
         payload = recorder.encode(input, input_type)
         child_id = recorder.next_id()

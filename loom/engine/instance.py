@@ -90,11 +90,14 @@ class WorkflowInstance(RunRuntime):
                 commands.append((sequence, stamped.event))
             else:
                 arrivals.append((sequence, stamped))
+        # Ended from outside before its code had done anything that is recorded: perhaps none ran.
+        codeless = not commands and not for_reading and _ends_at_once([s for _, s in arrivals])
         with self._unwound_on_error(), self._recorder.replaying(commands):
             for sequence, arrival in arrivals:
                 if on_arrival is not None:
                     on_arrival(sequence, arrival)
-                self._take(arrival)
+                if not codeless or not isinstance(arrival.event, WorkflowStarted):
+                    self._take(arrival)
 
     def activate(self, arrivals: Sequence[Stamped]) -> Decision:
         """Deliver arrivals and say what follows.
@@ -400,6 +403,12 @@ class WorkflowInstance(RunRuntime):
         if self._workflow.returns_state and self._context is not None:
             return self._context.state.result()
         return self.encode(returned, self._workflow.result_type)
+
+
+def _ends_at_once(arrivals: Sequence[Stamped]) -> bool:
+    return len(arrivals) == 2 and isinstance(
+        arrivals[1].event, WorkflowTerminated | WorkflowTimedOut
+    )
 
 
 _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {

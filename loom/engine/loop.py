@@ -229,7 +229,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         handle = DurableTimerHandle(when, callback, args, self, context)
-        fire_at = round(min(when * MICROS_PER_SECOND, END_OF_TIME))
+        fire_at = round(min(max(when * MICROS_PER_SECOND, 0), END_OF_TIME))
         handle.timer_id = self._timers.start_timer(fire_at, lambda: self._ready.append(handle))
         return handle
 

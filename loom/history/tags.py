@@ -74,9 +74,19 @@ def _encoded(name: str, value: object) -> str:
             return f"n{_number(value)}"
     elif isinstance(value, datetime):
         problem = "has no time zone; give it one, for example UTC"
-        if value.tzinfo is not None:
+        if value.tzinfo is not None and not _is_shown(value):
+            problem = "is beyond what a calendar holds in UTC"
+        elif value.tzinfo is not None:
             return f"t{(value - _EPOCH) // timedelta(microseconds=1):020d}"
     raise PayloadError(f"The tag {name!r} cannot be {_shown(value)}: it {problem}.")
+
+
+def _is_shown(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _text_problem(text: str) -> str | None:

@@ -86,9 +86,13 @@ class ProcessCall:
             raise
         finally:
             with self._lock:
-                # From here on the process may have another call.
+                # From here on the process may have another call, unless it is being killed.
                 self._process = None
-        self._processes.give_back(process)
+                killed = self._killed
+        if killed:
+            process.kill()
+        else:
+            self._processes.give_back(process)
         if isinstance(answer, Raised):
             raise answer.error from _Remote(answer.traceback)
         return answer.result

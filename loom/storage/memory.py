@@ -103,7 +103,8 @@ class MemoryRepository(Repository):
 
     def _reach_out(self, effects: Effects, messages: Sequence[Message]) -> None:
         """What a turn does to other runs."""
-        for new in effects.starts:
+        # Who continues a run comes before strangers who want its id.
+        for new in sorted(effects.starts, key=lambda new: new.continues is None):
             self._start(new)
         self._send_all(messages, effects.recorded_at)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
 from loom.identifiers import RunId, RunKey
-from loom.storage.records import Effects, Message, NewRun, StartOutcome
+from loom.storage.records import Effects, Message, NewRun, SendOutcome, StartOutcome
 from loom.storage.sql.changes import Changes, saved_turn
 from loom.storage.sql.locks import begin
 from loom.storage.sql.rows import RunState, born, inbox_record, run_record
@@ -80,7 +80,10 @@ def _tell(changes: Changes, new: NewRun, started: Started) -> None:
     outcome = started.outcomes[new.run_id]
     if not outcome.created and outcome.run.status.is_open:
         for message in new.on_conflict:
-            changes.send(message, new.effects.recorded_at)
+            sent = changes.send(message, new.effects.recorded_at)
+            if message.workflow_id == new.workflow_id and sent is not SendOutcome.ACCEPTED:
+                # For the very run that is in the way, which began after we had looked for it.
+                raise Overtaken
 
 
 # --- inserting -----------------------------------------------------------------------------------

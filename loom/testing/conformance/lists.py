@@ -215,6 +215,7 @@ class ListsConformance(Conformance):
         where, pages = RunFilter(name=name, tags={"n": "0"}, limit=2), []
         while page := await scene.repository.list_runs(where):
             pages.append([run.workflow_id for run in page])
+            assert len(pages) <= len(runs), "the pages do not end"
             where = replace(where, before=page[-1].run_key)
             await start_tagged(scene, name, {"n": "0"})
         ids = [run.workflow_id for run in runs]
