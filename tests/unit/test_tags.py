@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from loom.errors import PayloadError
 from loom.history.events import TagsSet
+from loom.history.tags import encode_tags
 from loom.runner.transitions import LeasePlan, effects_of
 from tests.engine_harness import Play
 from tests.unit.workflows import Ctx, clean, workflow_of
@@ -77,3 +78,9 @@ def test_the_last_of_several_changes_in_one_turn_is_what_is_written(play: Play) 
     decision = run.deliver(run.signalled("go", None))
     effects = effects_of(decision, after=1, at=run.now, plan=LeasePlan())
     assert effects.tags == {"stage": "ssent", "by": None}
+
+
+def test_a_moment_that_utc_cannot_show_is_refused() -> None:
+    beyond = datetime.max.replace(tzinfo=timezone(timedelta(hours=-14)))
+    with pytest.raises(PayloadError, match="beyond what a calendar holds"):
+        encode_tags({"when": beyond})

@@ -17,8 +17,17 @@ import pytest
 
 from loom.engine import loop as loop_module
 from loom.errors import StopReplay
-from loom.history.events import ActivityCompleted, TimerFired
-from tests.engine_harness import SimulatedRun
+from loom.history.events import (
+    FINAL_STATUS,
+    ActivityCompleted,
+    ArrivalEvent,
+    Stamped,
+    TimerFired,
+    WorkflowStarted,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
+from tests.engine_harness import SimulatedRun, replayed
 from tests.unit.workflows import Ctx, add, clean, workflow_of
 
 type Code = Callable[[Ctx], Awaitable[Any]]
@@ -395,3 +404,15 @@ def test_a_closed_run_is_freed_at_once_and_leaves_the_collector_no_work() -> Non
         assert instance() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("end", [WorkflowTerminated("no more"), WorkflowTimedOut()])
+def test_a_run_that_was_ended_before_its_code_ran_replays(end: ArrivalEvent) -> None:
+    """Nobody knows what the code would have asked for, and nobody asks."""
+
+    async def code(ctx: Ctx) -> None:
+        await ctx.activity(add, 1, 2)
+
+    started = WorkflowStarted("Looking", "1", b'["NoneType",null]')
+    again = replayed(workflow_of(code), [Stamped(started, 1), Stamped(end, 2)])
+    assert again.status is FINAL_STATUS[type(end)]

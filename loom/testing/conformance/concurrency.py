@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import replace
 
-from loom.storage.records import Effects, Leases, Message
+from loom.identifiers import WorkflowId, new_id
+from loom.storage.records import Effects, Leases, Message, NewRun
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.scene import (
     ACCEPTED,
@@ -24,6 +25,7 @@ from loom.testing.conformance.scene import (
     RUNNING,
     WRITTEN,
     Scene,
+    arrival,
     closing,
     completion,
     following,
@@ -237,3 +239,21 @@ class ConcurrencyConformance(Conformance):
             [task] = found.tasks
             assert task.run.sequence == (2 if outcome == [WRITTEN] else 1)
             assert await scene.write(turn(task)) == [WRITTEN]
+
+    async def test_what_a_start_says_to_the_run_in_its_way_is_not_lost_in_a_race(
+        self, scene: Scene
+    ) -> None:
+        """Also when that run begins while this start is under way."""
+        for _ in range(ROUNDS):
+            workflow_id = new_id()
+
+            def new_run(n: int, workflow_id: WorkflowId = workflow_id) -> NewRun:
+                said = Message(workflow_id, f"request:{n}", arrival(b"said"))
+                return replace(scene.new_run(workflow_id), on_conflict=[said])
+
+            outcomes = await together(
+                *(scene.repository.start_runs([new_run(n)]) for n in range(4))
+            )
+            assert sum(outcome.created for [outcome] in outcomes) == 1
+            run = await scene.claim_run(outcomes[0][0].run)
+            assert len(run.messages) == 3
