@@ -317,6 +317,7 @@ class WorkflowInstance(RunRuntime):
         elif self._cancel_reason is None and self._main is not None:
             self._cancel_reason = event.reason
             if not self._main.cancel(event.reason or None):
+                self._is_cancelled_late = True
                 self._handlers.cancel()
 
     def _on_signal(self, event: SignalReceived) -> None:
@@ -362,6 +363,9 @@ class WorkflowInstance(RunRuntime):
             return self._failed(asyncio.CancelledError(), itself)
         error = main.exception()
         if continuation := continuation_in(error):
+            if self._is_cancelled_late and self._cancel_reason is not None:
+                # It was to go on in another run, and was asked to end while handlers finished.
+                return WorkflowCancelled(self._cancel_reason)
             self._hand_on(continuation)
             return continuation.event
         if error is None:

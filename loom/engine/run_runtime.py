@@ -95,6 +95,8 @@ class RunRuntime(Runtime):
         self._context: WorkflowContext[Any, Any] | None = None
         self._main: asyncio.Task[Any] | None = None
         self._cancel_reason: str | None = None
+        self._is_cancelled_late = False
+        """Whether the cancel request came when the code itself was over already."""
         self._is_for_reading = False
         self._flags: frozenset[Flag] = frozenset()
 

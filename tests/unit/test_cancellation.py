@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import loom
 from loom.history.events import (
     ActivityCancelRequested,
     WorkflowCancelled,
@@ -338,3 +339,31 @@ def test_a_run_that_is_cleaning_up_can_be_terminated(play: Play) -> None:
     run.cancel()
     run.terminate()
     assert run.status is RunStatus.TERMINATED
+
+
+@pytest.mark.parametrize(("goes_on", "status"), [(True, "CANCELLED"), (False, "COMPLETED")])
+def test_a_cancellation_that_comes_while_handlers_finish(
+    play: Play, goes_on: bool, status: str
+) -> None:
+    """It is not lost with the run that was to follow; a result that is there holds."""
+
+    @loom.workflow
+    class Talking(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Ctx) -> int:
+            if goes_on:
+                await ctx.wait_for_signal("go on")
+                ctx.continue_as_new()
+            await ctx.wait_for_signal("go on")
+            return 1
+
+        @loom.signal
+        async def take_long(self) -> None:
+            await asyncio.sleep(1_000)
+
+    run = play(Talking)
+    run.signal("take_long")
+    run.signal("go on")
+    assert run.status is RunStatus.RUNNING
+    run.cancel("enough")
+    assert run.status == status
+    run.check_replay()
