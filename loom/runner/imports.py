@@ -68,6 +68,7 @@ def imported_run(
         # It has had its turns: without an owner it would be taken for one that waits for its first.
         owner=new_id(),
         memo=memo,
+        deadline=_deadline(events),
     )
 
 
@@ -112,7 +113,7 @@ def _open_effects(history: RunHistory, events: Events, now: Micros) -> Effects:
         now,
         events=history.events,
         tasks=tasks,
-        wake_at=min(filter(None, [due, _next_timer(events)]), default=None),
+        wake_at=min(filter(None, [due, _next_timer(events), _deadline(events)]), default=None),
     )
 
 
@@ -133,6 +134,12 @@ def _pending(events: Events) -> list[tuple[int, ActivityScheduled]]:
         elif isinstance(event, ActivityCompleted | ActivityFailed | ActivityCancelRequested):
             pending.pop(event.activity_id, None)
     return list(pending.values())
+
+
+def _deadline(events: Events) -> Micros | None:
+    """When the run's time is up, if it has a limit."""
+    started = (s.event for _, s in events if isinstance(s.event, WorkflowStarted))
+    return next((e.limits.deadline for e in started if e.limits is not None), None)
 
 
 def _next_timer(events: Events) -> Micros | None:

@@ -11,6 +11,7 @@ import pytest
 
 import loom
 from loom import RunStatus
+from loom.testing import WorkflowEnvironment
 from tests.conditions import eventually
 from tests.faults import Fault, Faulty, watched_app
 
@@ -293,3 +294,19 @@ async def test_a_run_is_imported_whole_or_not_at_all(
         assert (await handle.export()) == history
         async with other.worker(workflows=[Sending], activities=[label]):
             assert (await handle.result())[2:] == ["here", "labelled book"]
+
+
+async def test_the_time_of_an_imported_run_runs_out_as_that_of_the_exported_one_would() -> None:
+    @loom.workflow
+    class Patient(loom.Workflow[None, None]):
+        async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:
+            await ctx.wait_for_signal("never sent")
+
+    async with WorkflowEnvironment(workflows=[Patient]) as env:
+        handle = await env.start(Patient, id="p", run_timeout=100)
+        await env.advance(timedelta(seconds=1))
+        exported = await handle.export()
+    async with WorkflowEnvironment(workflows=[Patient]) as env:
+        handle = await env.import_history(exported, open=True)
+        with pytest.raises(loom.WorkflowTimedOutError):
+            await handle.result()
