@@ -269,11 +269,6 @@ def with_options[**P, R](
         DefinitionError: the function is no activity, or the options cannot work.
     """
     definition = activity_definition(activity)
-    if retry is not None and (retry.retry_error or retry.retry_result):
-        raise DefinitionError(
-            "retry_error and retry_result are functions, which cannot travel to the worker that "
-            f"runs {definition.name!r}: give them to @activity(retry=...)."
-        )
     options = ActivityOptions.checked(
         queue=queue,
         retry=retry,
@@ -283,6 +278,11 @@ def with_options[**P, R](
         schedule_to_close_timeout=schedule_to_close_timeout,
         heartbeat_timeout=heartbeat_timeout,
     )
+    if retry is not None and (retry.retry_error or retry.retry_result):
+        raise DefinitionError(
+            "retry_error and retry_result are functions, which cannot travel to the worker that "
+            f"runs {definition.name!r}: give them to @activity(retry=...)."
+        )
 
     @functools.wraps(activity)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -80,6 +80,8 @@ class StartOptions:
                 f"start_at={self.start_at!r} needs a time zone, for example UTC."
             )
         retry = self.retry
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise ConfigurationError(f"retry={retry!r} is no RetryPolicy.")
         if retry is not None and (retry.retry_error or retry.retry_result):
             raise ConfigurationError(
                 "The retry policy of a run is kept in the database, which cannot keep functions: "
