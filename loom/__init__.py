@@ -72,17 +72,17 @@ if TYPE_CHECKING:
     from loom.errors import WorkflowNotServedError as WorkflowNotServedError
     from loom.errors import WorkflowTerminatedError as WorkflowTerminatedError
     from loom.errors import WorkflowTimedOutError as WorkflowTimedOutError
-    from loom.handle import HistoryEvent as HistoryEvent
-    from loom.handle import LogLine as LogLine
-    from loom.handle import PendingActivity as PendingActivity
     from loom.handle import UpdateHandle as UpdateHandle
     from loom.handle import WorkflowHandle as WorkflowHandle
-    from loom.handle import WorkflowInfo as WorkflowInfo
     from loom.history.export import RunHistory as RunHistory
     from loom.history.payloads import PayloadCodec as PayloadCodec
     from loom.history.records import EventRecord as EventRecord
     from loom.history.status import RunStatus as RunStatus
     from loom.history.tags import TagValue as TagValue
+    from loom.info import HistoryEvent as HistoryEvent
+    from loom.info import LogLine as LogLine
+    from loom.info import PendingActivity as PendingActivity
+    from loom.info import WorkflowInfo as WorkflowInfo
     from loom.retry import RetryPolicy as RetryPolicy
     from loom.runner.replayer import Replayer as Replayer
     from loom.runner.replayer import ReplayOutcome as ReplayOutcome
@@ -155,19 +155,13 @@ _HOMES = {
         "WorkflowTerminatedError",
         "WorkflowTimedOutError",
     ),
-    "loom.handle": (
-        "HistoryEvent",
-        "LogLine",
-        "PendingActivity",
-        "UpdateHandle",
-        "WorkflowHandle",
-        "WorkflowInfo",
-    ),
+    "loom.handle": ("UpdateHandle", "WorkflowHandle"),
     "loom.history.export": ("RunHistory",),
     "loom.history.payloads": ("PayloadCodec",),
     "loom.history.records": ("EventRecord",),
     "loom.history.status": ("RunStatus",),
     "loom.history.tags": ("TagValue",),
+    "loom.info": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowInfo"),
     "loom.retry": ("RetryPolicy",),
     "loom.runner.replayer": ("ReplayOutcome", "ReplayResult", "Replayer"),
     "loom.settings": ("Settings",),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from loom.access import Call, RunAccess, SentUpdate
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
@@ -17,7 +18,6 @@ from loom.errors import (
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
-from loom.handle import Call, HistoryEvent, LogLine, RunAccess, UpdateHandle, WorkflowInfo
 from loom.history.events import (
     Event,
     SignalReceived,
@@ -40,6 +40,7 @@ from loom.identifiers import (
     WorkflowId,
     new_id,
 )
+from loom.info import HistoryEvent, LogLine, WorkflowInfo
 from loom.runner.calls import encoded_call
 from loom.runner.checking import check_runs, histories_of
 from loom.runner.clock import Clock
@@ -273,11 +274,11 @@ class Client(RunAccess):
         call: Call,
         code: object,
         update_id: str | None,
-    ) -> UpdateHandle[Any]:
+    ) -> SentUpdate:
         encoded = encoded_call(HandlerKind.UPDATE, call, _code(code), self._converter)
         update_id = new_id() if update_id is None else check_id("request id", update_id)
         run = await self._updates.send(workflow_id, run_id, update_id, encoded)
-        return UpdateHandle(self, workflow_id, run.run_id, update_id, encoded.result_type)
+        return SentUpdate(run.run_id, update_id, encoded.result_type)
 
     async def update_result(
         self,

@@ -10,11 +10,12 @@ from typing import Any, Unpack
 from loom.authoring.compiled import compiled_workflow
 from loom.authoring.names import check_id
 from loom.filters import FilterKeywords, run_filter
-from loom.handle import WorkflowHandle, WorkflowInfo
+from loom.handle import WorkflowHandle
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
 from loom.history.tags import TagValue
 from loom.identifiers import RunId, WorkflowId
+from loom.info import WorkflowInfo
 from loom.opened import Openable
 from loom.runner.replayer import Replayer, ReplayResult
 

@@ -2,176 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Concatenate, Generic, TypeVar, overload
 
+from loom.access import Call, RunAccess
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
-from loom.history.tags import TagValue
-from loom.identifiers import RunId, WorkerId, WorkflowId
-
-
-@dataclass(frozen=True, slots=True)
-class PendingActivity:
-    """An activity that a run is waiting for."""
-
-    activity_id: int
-    name: str
-    queue: str
-    attempt: int
-    failures: int
-    available_at: datetime
-    worker: WorkerId | None
-    last_failure: str | None
-    waiting_for_worker_since: datetime | None = None
-    """Since when a worker that has the activity, on its queue, should have taken it and none has;
-    ``None`` when it is not due, or somebody is working on it."""
-    is_parked: bool = False
-    """Whether its attempt goes on without a worker, until it is completed from outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowInfo:
-    """Where a run stands. All times are UTC."""
-
-    workflow_id: WorkflowId
-    run_id: RunId
-    name: str
-    version: str
-    queue: str
-    status: RunStatus
-    created_at: datetime
-    updated_at: datetime
-    closed_at: datetime | None
-    wake_at: datetime | None
-    """When the run's next timer is due."""
-    history_length: int
-    blocked_reason: str | None
-    worker: WorkerId | None
-    """Who is working on it now."""
-    activities: list[PendingActivity]
-    """What it is waiting for; filled by ``WorkflowHandle.info()`` alone."""
-    waiting_for_worker_since: datetime | None = None
-    """Since when a worker that has this workflow in this version, on this queue, should have taken
-    the run and none has; ``None`` when nothing is due, or somebody is working on it. Workers are
-    not known to the database: this is how a run that none of them serves shows up."""
-    start_at: datetime | None = None
-    """When its code begins, if it was to begin later than it was created."""
-    deadline: datetime | None = None
-    """When it times out, if it is still open then."""
-    tags: dict[str, TagValue] = field(default_factory=dict)
-    memo: Any = None
-    """As JSON has it; whoever reads it needs the codecs that it was written with."""
-    continued_from: RunId | None = None
-    """The run before it in its chain; ``None`` when it continues none."""
-    first_run_id: RunId = ""
-    """The run that its chain began with: itself, when it continues none."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
-    """One event of a run's history, for people and tools.
-
-    ``value`` is the user's own value that the event carries, as plain JSON values.
-    """
-
-    sequence: int
-    recorded_at: datetime
-    type: str
-    attributes: dict[str, Any]
-    value: Any
-    has_value: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line that a workflow's code logged."""
-
-    position: int
-    logged_at: datetime
-    level: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A signal, query or update: the handler's method with its arguments, or a name with a
-    payload."""
-
-    target: Callable[..., Any] | str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    payload: Any = None
-
-
-class RunAccess(ABC):
-    """What a handle asks of the client that made it."""
-
-    @abstractmethod
-    async def result(
-        self, workflow_id: WorkflowId, run_id: RunId | None, declared: Any, timeout: float | None
-    ) -> Any: ...
-
-    @abstractmethod
-    async def info(self, workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowInfo: ...
-
-    @abstractmethod
-    async def signal(
-        self,
-        workflow_id: WorkflowId,
-        run_id: RunId | None,
-        call: Call,
-        code: object,
-        request_id: str | None,
-    ) -> None: ...
-
-    @abstractmethod
-    async def query(
-        self, workflow_id: WorkflowId, run_id: RunId | None, call: Call, code: object
-    ) -> Any: ...
-
-    @abstractmethod
-    async def start_update(
-        self,
-        workflow_id: WorkflowId,
-        run_id: RunId | None,
-        call: Call,
-        code: object,
-        update_id: str | None,
-    ) -> UpdateHandle[Any]: ...
-
-    @abstractmethod
-    async def update_result(
-        self,
-        workflow_id: WorkflowId,
-        run_id: RunId | None,
-        update_id: str,
-        declared: Any,
-        timeout: float | None,
-    ) -> Any: ...
-
-    @abstractmethod
-    async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None: ...
-
-    @abstractmethod
-    async def terminate(
-        self, workflow_id: WorkflowId, run_id: RunId | None, reason: str
-    ) -> None: ...
-
-    @abstractmethod
-    async def history(
-        self, workflow_id: WorkflowId, run_id: RunId | None
-    ) -> list[HistoryEvent]: ...
-
-    @abstractmethod
-    async def export(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunHistory: ...
-
-    @abstractmethod
-    async def logs(self, workflow_id: WorkflowId, run_id: RunId | None) -> list[LogLine]: ...
-
+from loom.identifiers import RunId, WorkflowId
+from loom.info import HistoryEvent, LogLine, WorkflowInfo
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -365,8 +204,11 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         return UpdateHandle(self._access, self.workflow_id, self.run_id, update_id)
 
     async def _send_update(self, call: Call, request_id: str | None) -> UpdateHandle[Any]:
-        return await self._access.start_update(
+        sent = await self._access.start_update(
             self.workflow_id, self.run_id, call, self._code, request_id
+        )
+        return UpdateHandle(
+            self._access, self.workflow_id, sent.run_id, sent.update_id, sent.result_type
         )
 
     def _call(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Unpack, overload
 
+from loom.access import Call
 from loom.authoring.compiled import compiled_workflow
 from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
 from loom.authoring.workflow import Given, Runnable, Workflow
-from loom.handle import Call, WorkflowHandle
+from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
 from loom.identifiers import WorkflowId
 from loom.opened import Openable

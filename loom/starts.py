@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
@@ -18,7 +19,7 @@ from loom.errors import (
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
-from loom.handle import Call, WorkflowHandle
+from loom.handle import WorkflowHandle
 from loom.history.events import SignalReceived, request_message_id
 from loom.history.limits import limits
 from loom.history.payloads import PayloadConverter

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerDefinition, HandlerKind, handler_of
 from loom.authoring.names import check_id
-from loom.handle import Call
 from loom.history.payloads import PayloadConverter
 
 

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
+from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerKind
 from loom.authoring.registry import Registry
 from loom.engine.instance import WorkflowInstance
 from loom.engine.queries import query_handler
 from loom.errors import LoomError, QueryError, WorkflowNotServedError
-from loom.handle import Call
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.runner.calls import EncodedCall, encoded_call

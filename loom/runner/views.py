@@ -16,7 +16,6 @@ from loom.errors import (
     WorkflowTerminatedError,
     WorkflowTimedOutError,
 )
-from loom.handle import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
 from loom.history.codec import plain_attributes
 from loom.history.events import (
     Event,
@@ -29,6 +28,7 @@ from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter
 from loom.history.tags import TagValue, decode_tag
 from loom.identifiers import Micros, RunId, WorkflowId
+from loom.info import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
 from loom.runner.transitions import event_of
 from loom.storage.records import EventRecord, Labels, LogRecord, PendingTask, RunRecord
 

@@ -9,10 +9,10 @@ from typing import Any
 from loom.app import Loom
 from loom.authoring.registry import Registry
 from loom.errors import DeadlockError, LoomError
-from loom.handle import WorkflowInfo
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, RunKey
+from loom.info import WorkflowInfo
 from loom.runner.revival import revive
 from loom.runner.waits import waiting_at
 from loom.storage.records import RunRecord, WriteOutcome
