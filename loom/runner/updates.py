@@ -14,7 +14,6 @@ from loom.errors import (
     UpdateRejectedError,
     UpdateUnfinishedError,
     WorkflowClosedError,
-    WorkflowNotFoundError,
 )
 from loom.history.events import (
     Event,
@@ -28,6 +27,7 @@ from loom.history.failures import Failure
 from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
 from loom.runner.calls import EncodedCall
 from loom.runner.clock import Clock
+from loom.runner.lookup import found_run
 from loom.runner.relations import arrival_of
 from loom.runner.transitions import answer_event
 from loom.storage.notifier import MESSAGES, Notifier, answer_topic, run_topic
@@ -57,7 +57,7 @@ class UpdateSender:
         is none.
         """
         request = arrival_of(UpdateRequested(update_id, call.name, call.payload))
-        run = await self._find(workflow_id, run_id)
+        run = await found_run(self._repository, workflow_id, run_id)
         # To that very run, or to what continues it: there the answer will be.
         while True:
             message = Message(workflow_id, update_message_id(update_id), request, run.run_id)
@@ -65,7 +65,7 @@ class UpdateSender:
             if outcome is SendOutcome.ACCEPTED:
                 self._notifier.publish([MESSAGES])
                 return run
-            newest = await self._find(workflow_id, run_id)
+            newest = await found_run(self._repository, workflow_id, run_id)
             if newest.run_id == run.run_id:
                 raise _closed(workflow_id)
             run = newest
@@ -75,7 +75,7 @@ class UpdateSender:
 
         Raises ``WorkflowNotFoundError`` when the run is gone.
         """
-        run = await self._find(workflow_id, run_id)
+        run = await found_run(self._repository, workflow_id, run_id)
         message_id = update_message_id(update_id)
         with self._told(run, message_id) as told:
             longest = _LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else _LONGEST_POLL
@@ -108,10 +108,10 @@ class UpdateSender:
 
     async def _last_of_chain(self, run: RunRecord) -> RunRecord:
         """The run as it stands now, or the newest that continues it."""
-        newest = await self._find(run.workflow_id, None)
+        newest = await found_run(self._repository, run.workflow_id)
         if _chain(newest) == _chain(run):
             return newest
-        return await self._find(run.workflow_id, run.run_id)
+        return await found_run(self._repository, run.workflow_id, run.run_id)
 
     async def _has_taken(self, run_keys: set[RunKey], message_id: MessageId) -> bool:
         for run_key in run_keys:
@@ -121,15 +121,6 @@ class UpdateSender:
                     return True
                 after = page[-1].sequence
         return False
-
-    async def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
-        run = await self._repository.find_run(workflow_id, run_id)
-        if run is None:
-            which = f" and run id {run_id!r}" if run_id else ""
-            raise WorkflowNotFoundError(
-                f"There is no run with the workflow id {workflow_id!r}{which}."
-            )
-        return run
 
 
 def update_error(outcome: Event, workflow_id: WorkflowId, update_id: str) -> LoomError:

@@ -1,0 +1,117 @@
+"""Waiting for the end of a run, wherever it is worked on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from loom.history.events import Event, WorkflowCompleted, continued_by
+from loom.history.payloads import PayloadConverter
+from loom.identifiers import RunId, WorkflowId
+from loom.runner.clock import Clock
+from loom.runner.closings import Closings
+from loom.runner.lookup import found_run, not_found
+from loom.runner.transitions import event_of
+from loom.runner.views import execution_error
+from loom.storage.notifier import Notifier, run_topic
+from loom.storage.records import RunRecord
+from loom.storage.repository import Repository
+from loom.storage.store import Store
+
+FIRST_POLL: Final = 0.02  # seconds
+LONGEST_POLL: Final = 1.0
+LONGEST_POLL_WHEN_TOLD: Final = 10.0
+
+
+@contextmanager
+def told_of_end(run_id: RunId, notifier: Notifier, clock: Clock) -> Iterator[asyncio.Event]:
+    """An event that is set when somebody says that the run has closed."""
+    told = asyncio.Event()
+    unsubscribe = notifier.subscribe(run_topic(run_id), lambda _: told.set())
+    try:
+        with clock.watching(run_id):
+            yield told
+    finally:
+        unsubscribe()
+
+
+class Results:
+    """What has become of runs, once they have closed."""
+
+    def __init__(
+        self,
+        store: Store,
+        converter: PayloadConverter,
+        closings: Closings,
+        clock: Clock,
+        is_worked_on_here: Callable[[RunId], bool],
+    ) -> None:
+        self._repository: Repository = store.repository
+        self._notifier = store.notifier
+        self._converter = converter
+        self._closings = closings
+        self._clock = clock
+        self._is_worked_on_here = is_worked_on_here
+
+    async def wait(
+        self, workflow_id: WorkflowId, run_id: RunId | None, declared: Any, timeout: float | None
+    ) -> Any:
+        """The result of a run, or of the last that continues it, once that has closed.
+
+        Raises ``WorkflowExecutionError`` when it did not complete, and ``TimeoutError``.
+        """
+        async with self._clock.timeout(timeout):
+            run_id, final = await self._final_event(workflow_id, run_id)
+            while (next_run_id := continued_by(final)) is not None:
+                run_id, final = await self._final_event(workflow_id, next_run_id)
+        return self._result_of(final, declared, workflow_id, run_id)
+
+    async def _final_event(
+        self, workflow_id: WorkflowId, run_id: RunId | None
+    ) -> tuple[RunId, Event]:
+        if run_id is None:
+            run_id = (await found_run(self._repository, workflow_id)).run_id
+        with (
+            self._closings.expect(run_id) as closing,
+            told_of_end(run_id, self._notifier, self._clock) as told,
+        ):
+            closing.add_done_callback(lambda _: told.set())
+            return run_id, await self._wait_for_end(workflow_id, run_id, closing, told)
+
+    async def _wait_for_end(
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId,
+        closing: asyncio.Future[Event],
+        told: asyncio.Event,
+    ) -> Event:
+        """The final event, from this process if the run ends here, else from the store."""
+        longest = LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else LONGEST_POLL
+        wait = FIRST_POLL
+        while not closing.done():
+            told.clear()
+            if self._is_worked_on_here(run_id):
+                # Its end will be announced here: no need to ask the store.
+                await self._clock.wait(told, longest)
+                continue
+            run = await found_run(self._repository, workflow_id, run_id)
+            if not run.status.is_open:
+                return await self._last_event(run)
+            await self._clock.wait(told, wait)
+            wait = min(wait * 2, longest)
+        return closing.result()
+
+    async def _last_event(self, run: RunRecord) -> Event:
+        last = await self._repository.read_history(run.run_key, after=run.sequence - 1)
+        if not last:
+            raise not_found(run.workflow_id, run.run_id)
+        return event_of(last[-1])
+
+    def _result_of(
+        self, final: Event, declared: Any, workflow_id: WorkflowId, run_id: RunId
+    ) -> Any:
+        if isinstance(final, WorkflowCompleted):
+            return self._converter.decode(final.payload, declared)
+        raise execution_error(final, workflow_id, run_id)
