@@ -47,10 +47,15 @@ def test_each_rule_has_a_test_that_catches_a_broken_store(rule: int) -> None:
 
 
 class Comparison(StatefulConformance):
-    """The same operations every time, more of them, and without looking for the shortest."""
+    """Without looking for the shortest.
+
+    Hypothesis draws other examples when other modules are loaded, a fixed seed or not. So it may
+    try until it finds: every store here is caught by about the fiftieth example, and by the two
+    hundredth of the unluckiest seed.
+    """
 
     comparison = settings(
-        StatefulConformance.comparison, max_examples=300, derandomize=True, phases=[Phase.generate]
+        StatefulConformance.comparison, max_examples=5_000, phases=[Phase.generate]
     )
 
 

@@ -125,10 +125,14 @@ class Comparison(RuleBasedStateMachine):
 
     # Runs
 
-    @initialize(workflow=a_workflow)
-    def begin(self, workflow: int) -> None:
+    @initialize(workflow=a_workflow, worker=st.sampled_from([*OWNERS, None]))
+    def begin(self, workflow: int, worker: WorkerId | None) -> None:
+        """Two runs, one of them with an activity, which most examples have begun already: much can
+        go wrong with attempts alone, and an attempt is several steps from nothing."""
         self.start(workflow, None, RUNNING, 0)
         self.start(3 - workflow, OWNERS[0], RUNNING, SECOND)
+        if worker is not None:
+            self.claim_activities(worker)
 
     @rule(
         workflow=a_workflow,
@@ -273,7 +277,19 @@ class Comparison(RuleBasedStateMachine):
     @rule(age=an_age, end=an_end, due_in=a_delay)
     def go_on(self, age: int, end: str, due_in: Micros) -> None:
         """An attempt ends, is parked, or says that it lives."""
-        pair, due_at = aged(self.attempts, age), self.now + due_in
+        self.attempt_goes_on(aged(self.attempts, age), end, due_in)
+
+    @precondition(lambda self: self.attempts)
+    @rule(age=an_age, owner=an_owner, end=an_end, due_in=a_delay)
+    def overtake(self, age: int, owner: WorkerId, end: str, due_in: Micros) -> None:
+        """An attempt goes on that was silent for so long that another has begun."""
+        overtaken = aged(self.attempts, age)
+        self.now += LEASE
+        self.claim_activities(owner)
+        self.attempt_goes_on(overtaken, end, due_in)
+
+    def attempt_goes_on(self, pair: Pair[ActivityTask], end: str, due_in: Micros) -> None:
+        due_at = self.now + due_in
 
         def complete(task: ActivityTask) -> ActivityCompletion:
             if end == "completed":
