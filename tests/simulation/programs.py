@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from hypothesis import strategies as st
 
 import loom
+from tests.proof.records import RAISED, Execution
 
 type Ctx = loom.WorkflowContext[Any, Any]
 type Node = dict[str, Any]
@@ -34,9 +35,27 @@ class World:
     """What activities did, by the key of their call: a repeated attempt changes nothing more."""
 
     done: dict[str, str] = field(default_factory=dict)
+    executions: list[Execution] = field(default_factory=list)
+    """Each that came to its end, in order."""
+    take_time: Callable[[], Awaitable[None]] = field(default=lambda: asyncio.sleep(0))
+    """How long an activity takes that is a coroutine."""
 
-    def do(self, what: str) -> None:
+    def clear(self) -> None:
+        self.done.clear()
+        self.executions.clear()
+
+    def do[T](self, what: str, result: T) -> T:
         self.done.setdefault(loom.activity_info().activity_key, what)
+        self._note(result)
+        return result
+
+    def fail(self, message: str) -> NoReturn:
+        self._note(RAISED)
+        raise ValueError(message)
+
+    def _note(self, returned: Any) -> None:
+        info = loom.activity_info()
+        self.executions.append(Execution(info.activity_key, info.attempt, returned))
 
 
 WORLD = World()
@@ -44,32 +63,31 @@ WORLD = World()
 
 @loom.activity
 async def square(number: int) -> int:
-    WORLD.do(f"square {number}")
-    return number * number
+    await WORLD.take_time()
+    return WORLD.do(f"square {number}", number * number)
 
 
 @loom.activity
 def square_in_thread(number: int) -> int:
-    WORLD.do(f"square {number}")
-    return number * number
+    return WORLD.do(f"square {number}", number * number)
 
 
 @loom.activity(retry=_SOON)
 async def flaky(number: int) -> int:
+    await WORLD.take_time()
     if loom.activity_info().attempt == 1:
-        raise ValueError("not at the first try")
-    WORLD.do(f"flaky {number}")
-    return -number
+        WORLD.fail("not at the first try")
+    return WORLD.do(f"flaky {number}", -number)
 
 
 @loom.activity
 async def fail(number: int) -> int:
-    raise ValueError(f"{number} is not wanted")
+    WORLD.fail(f"{number} is not wanted")
 
 
 @loom.activity
 async def undo(number: int) -> None:
-    WORLD.do(f"undo {number}")
+    WORLD.do(f"undo {number}", None)
 
 
 ACTIVITIES = (square, square_in_thread, flaky, fail, undo)

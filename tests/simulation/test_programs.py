@@ -31,7 +31,7 @@ type Outcome = tuple[Any, list[str]]
 
 async def play(program: Node, dsn: str = "memory://", **options: Any) -> Outcome:
     """Run a program to its end, sending it what it waits for."""
-    WORLD.done.clear()
+    WORLD.clear()
     environment = WorkflowEnvironment(
         workflows=[Program],
         activities=ACTIVITIES,

@@ -1,0 +1,48 @@
+"""Taking a dump of whatever store, by nothing but the port."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from loom.identifiers import MessageId, Micros, RunKey
+from loom.storage.records import EventRecord, RunFilter, RunRecord
+from loom.storage.repository import Repository
+from tests.proof.records import Dump, RunDump
+
+_PAGE = 1_000
+
+type ReadInbox = Callable[[RunKey], Awaitable[Sequence[MessageId]]]
+
+
+async def take_dump(
+    repository: Repository, at: Micros, read_inbox: ReadInbox | None = None
+) -> Dump:
+    """All runs of a store, with their histories and tasks. Nobody should be writing meanwhile."""
+    runs = [await _dump_run(repository, run, read_inbox) for run in await _all_runs(repository)]
+    return Dump(tuple(runs), at)
+
+
+async def _all_runs(repository: Repository) -> list[RunRecord]:
+    runs: list[RunRecord] = []
+    before: RunKey | None = None
+    while page := await repository.list_runs(RunFilter(limit=_PAGE, before=before)):
+        runs += page
+        before = page[-1].run_key
+    return runs
+
+
+async def _dump_run(
+    repository: Repository, run: RunRecord, read_inbox: ReadInbox | None
+) -> RunDump:
+    inbox = None if read_inbox is None else tuple(await read_inbox(run.run_key))
+    events = await _all_events(repository, run.run_key)
+    return RunDump(run, events, tuple(await repository.list_tasks(run.run_key)), inbox)
+
+
+async def _all_events(repository: Repository, run_key: RunKey) -> tuple[EventRecord, ...]:
+    events: list[EventRecord] = []
+    after = 0
+    while page := await repository.read_history(run_key, after=after, limit=_PAGE):
+        events += page
+        after = page[-1].sequence
+    return tuple(events)

@@ -1,0 +1,361 @@
+"""The checker finds nothing in honest records, and each invariant's violations in forged ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import loom
+from loom.history.codec import encode_attributes
+from loom.history.events import TimerFired, TimerStarted, request_message_id
+from loom.history.status import RunStatus
+from loom.storage.records import EventRecord
+from loom.testing import WorkflowEnvironment
+from tests.proof.checker import Invariant, check
+from tests.proof.dump import take_dump
+from tests.proof.records import (
+    Asked,
+    Commit,
+    Dump,
+    Evidence,
+    Execution,
+    Outcome,
+    RunDump,
+    Told,
+)
+from tests.simulation.programs import ACTIVITIES, EVERYTHING, WORLD, Program, messages
+
+ID = "everything"
+
+
+async def honest_evidence() -> Evidence:
+    """Of one run that does everything, and of one that waits still."""
+    WORLD.clear()
+    waiting: Any = {"kind": "signal", "number": 9}
+    async with WorkflowEnvironment(workflows=[Program], activities=ACTIVITIES) as env:
+        handle = await env.start(Program, EVERYTHING, id=ID, idempotency_key="one")
+        start = Told(Asked.START, Outcome.OK, ID, handle.run_id, "one")
+        told = [start, start]
+        for number, (kind, value) in enumerate(messages(EVERYTHING)):
+            asked = Asked.UPDATE if kind == "update" else Asked.SIGNAL
+            answer: dict[str, Any] = {}
+            if kind == "update":
+                answer["value"] = await handle.update("change", value, request_id=str(number))
+            else:
+                name = f"signal-{value}" if kind == "signal" else "flag"
+                await handle.signal(name, value, request_id=str(number))
+            told.append(Told(asked, Outcome.OK, ID, handle.run_id, str(number), **answer))
+        result = await handle.result()
+        told.append(Told(Asked.RESULT, Outcome.OK, ID, handle.run_id, value=result))
+        await env.start(Program, waiting, id="waiting")
+        await env.advance(timedelta(days=1))
+        now = round(env.now.timestamp() * 1_000_000)
+        dump = await take_dump(env._inner.repository, now)
+    return Evidence(
+        Dump(tuple(replace(run, inbox=()) for run in dump.runs), now),
+        told,
+        tuple(WORLD.executions),
+        may_stay_open=frozenset({"waiting"}),
+    )
+
+
+@pytest.fixture(scope="module")
+def honest() -> Evidence:
+    return asyncio.run(honest_evidence())
+
+
+def found(evidence: Evidence) -> set[Invariant]:
+    replayer = loom.Replayer(workflows=[Program])
+    return {violation.invariant for violation in check(evidence, replayer=replayer)}
+
+
+def test_honest_records_violate_nothing(honest: Evidence) -> None:
+    assert check(honest, replayer=loom.Replayer(workflows=[Program])) == []
+
+
+# --- forging -------------------------------------------------------------------------------------
+
+
+def with_runs(evidence: Evidence, change: Callable[[RunDump], RunDump | None]) -> Evidence:
+    runs = tuple(run for old in evidence.dump.runs if (run := change(old)) is not None)
+    assert runs != evidence.dump.runs, "nothing was forged"
+    return replace(evidence, dump=replace(evidence.dump, runs=runs))
+
+
+def with_events(
+    evidence: Evidence, change: Callable[[list[EventRecord]], list[EventRecord]]
+) -> Evidence:
+    """Each history changed, and numbered anew."""
+
+    def change_run(run: RunDump) -> RunDump:
+        events = change(list(run.events))
+        numbered = tuple(replace(e, sequence=n) for n, e in enumerate(events, 1))
+        return replace(run, run=replace(run.run, sequence=len(numbered)), events=numbered)
+
+    return with_runs(evidence, change_run)
+
+
+def doubled(kind: str) -> Callable[[list[EventRecord]], list[EventRecord]]:
+    """The first event of a type comes twice."""
+
+    def change(events: list[EventRecord]) -> list[EventRecord]:
+        at = next((n for n, e in enumerate(events) if e.type == kind), None)
+        return events if at is None else [*events[: at + 1], *events[at:]]
+
+    return change
+
+
+def without(kind: str) -> Callable[[list[EventRecord]], list[EventRecord]]:
+    return lambda events: [event for event in events if event.type != kind]
+
+
+def _is_waiting(run: RunDump) -> bool:
+    return run.run.workflow_id == "waiting"
+
+
+def _with_a_timer(evidence: Evidence, *, lasts: int, fires_after: int | None) -> Evidence:
+    def change(run: RunDump) -> RunDump:
+        if not _is_waiting(run):
+            return run
+        at = run.events[-1].recorded_at
+        events = [TimerStarted(7, at + lasts)]
+        stamps = [at]
+        records = [*run.events]
+        if fires_after is not None:
+            events.append(TimerFired(7))  # type: ignore[arg-type]
+            stamps.append(at + fires_after)
+        for event, stamp in zip(events, stamps, strict=True):
+            attributes, version = encode_attributes(event), event.schema_version
+            number = len(records) + 1
+            records.append(EventRecord(number, event.type, version, stamp, attributes))
+        return replace(run, run=replace(run.run, sequence=len(records)), events=tuple(records))
+
+    return with_runs(evidence, change)
+
+
+# --- one for each way in which a promise may be broken --------------------------------------------
+
+
+def told_more(*more: Told) -> Callable[[Evidence], Evidence]:
+    return lambda evidence: replace(evidence, told=[*evidence.told, *more])
+
+
+def _loses_an_effect(evidence: Evidence) -> Evidence:
+    assert evidence.ledger
+    kept = [one for one in evidence.ledger if one.returned != 9]
+    assert len(kept) < len(evidence.ledger)
+    return replace(evidence, ledger=kept)
+
+
+def _changes_an_effect(evidence: Evidence) -> Evidence:
+    assert evidence.ledger
+    other = [
+        Execution(one.activity_key, one.attempt, 8) if one.returned == 9 else one
+        for one in evidence.ledger
+    ]
+    return replace(evidence, ledger=other)
+
+
+def _closed_run_has_grown(evidence: Evidence) -> Evidence:
+    closed = next(run for run in evidence.dump.runs if not run.is_open)
+    shorter = replace(
+        closed, events=closed.events[:-1], run=replace(closed.run, sequence=len(closed.events) - 1)
+    )
+    return replace(evidence, earlier=[Dump((shorter,), 0)])
+
+
+def _history_was_rewritten(evidence: Evidence) -> Evidence:
+    run = evidence.dump.runs[-1]
+    event = replace(run.events[0], recorded_at=run.events[0].recorded_at + 1)
+    before = replace(run, events=(event, *run.events[1:]))
+    return replace(evidence, earlier=[Dump((before,), 0)])
+
+
+def _status(evidence: Evidence, status: RunStatus) -> Evidence:
+    return with_runs(
+        evidence,
+        lambda run: replace(run, run=replace(run.run, status=status)) if _is_waiting(run) else run,
+    )
+
+
+def _zombie(*commits: Commit) -> Callable[[Evidence], Evidence]:
+    return lambda evidence: replace(evidence, commits=commits)
+
+
+FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
+    "a started run is nowhere": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_more(Told(Asked.START, Outcome.OK, "gone", "0" * 32, "two")),
+    ),
+    "a signal is nowhere": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_more(Told(Asked.SIGNAL, Outcome.OK, "waiting", None, "said")),
+    ),
+    "a cancellation is nowhere": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_more(Told(Asked.CANCEL, Outcome.OK, "waiting")),
+    ),
+    "a terminated run goes on": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_more(Told(Asked.TERMINATE, Outcome.OK, "waiting")),
+    ),
+    "an update has returned something else": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        lambda evidence: replace(
+            evidence,
+            told=[
+                replace(told, value=77) if told.asked is Asked.UPDATE else told
+                for told in evidence.told
+            ],
+        ),
+    ),
+    "a child is nowhere": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        lambda evidence: with_runs(
+            with_runs(evidence, lambda run: None if run.started and run.started.parent else run),
+            lambda run: replace(
+                run, run=replace(run.run, status=RunStatus.RUNNING), events=run.events[:-1]
+            ),
+        ),
+    ),
+    "a signal came twice": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: with_events(evidence, doubled("SIGNAL_RECEIVED")),
+    ),
+    "an update was done twice": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: with_events(evidence, doubled("UPDATE_COMPLETED")),
+    ),
+    "a start began two runs": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: told_more(
+            Told(Asked.START, Outcome.OK, ID, evidence.dump.runs[0].run.run_id, "one")
+        )(evidence),
+    ),
+    "a refused signal has come": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: told_more(Told(Asked.SIGNAL, Outcome.FAILED, ID, None, "refused"))(
+            with_events(
+                evidence,
+                lambda events: [
+                    replace(event, message_id=request_message_id("refused"))
+                    if event.type == "SIGNAL_RECEIVED"
+                    else event
+                    for event in events
+                ],
+            )
+        ),
+    ),
+    "two open runs have one id": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: replace(
+            evidence, dump=replace(evidence.dump, runs=evidence.dump.runs + evidence.dump.runs)
+        ),
+    ),
+    "a result came twice": (
+        Invariant.RESULTS_ONCE,
+        lambda evidence: with_events(evidence, doubled("ACTIVITY_COMPLETED")),
+    ),
+    "a result had no effect": (Invariant.RESULTS_ONCE, _loses_an_effect),
+    "a result is not that of its effect": (Invariant.RESULTS_ONCE, _changes_an_effect),
+    "a result of nothing that was asked for": (
+        Invariant.RESULTS_ONCE,
+        lambda evidence: with_events(evidence, without("ACTIVITY_SCHEDULED")),
+    ),
+    "an event is missing": (
+        Invariant.GAPLESS_AND_FENCED,
+        lambda evidence: with_runs(
+            evidence, lambda run: replace(run, events=(run.events[0], *run.events[2:]))
+        ),
+    ),
+    "a run says more events than it has": (
+        Invariant.GAPLESS_AND_FENCED,
+        lambda evidence: with_runs(
+            evidence, lambda run: replace(run, run=replace(run.run, sequence=999))
+        ),
+    ),
+    "a stale token has written": (
+        Invariant.GAPLESS_AND_FENCED,
+        _zombie(Commit(1, 2, "b", 3, 1), Commit(1, 1, "a", 4, 1)),
+    ),
+    "two have written at one place": (
+        Invariant.GAPLESS_AND_FENCED,
+        _zombie(Commit(1, 1, "a", 3, 1), Commit(1, 2, "b", 3, 1)),
+    ),
+    "something follows the end": (
+        Invariant.CLOSED_IS_CLOSED,
+        lambda evidence: with_events(evidence, doubled("WORKFLOW_COMPLETED")),
+    ),
+    "a closed run has grown": (Invariant.CLOSED_IS_CLOSED, _closed_run_has_grown),
+    "a history was rewritten": (Invariant.CLOSED_IS_CLOSED, _history_was_rewritten),
+    "a run has gone": (
+        Invariant.CLOSED_IS_CLOSED,
+        lambda evidence: replace(
+            with_runs(evidence, lambda run: None if _is_waiting(run) else run),
+            earlier=[evidence.dump],
+        ),
+    ),
+    "a client was told another result": (
+        Invariant.CLOSED_IS_CLOSED,
+        lambda evidence: replace(
+            evidence,
+            told=[
+                replace(told, value="another") if told.asked is Asked.RESULT else told
+                for told in evidence.told
+            ],
+        ),
+    ),
+    "a run does not end": (
+        Invariant.MOVES_ON,
+        lambda evidence: replace(evidence, may_stay_open=frozenset()),
+    ),
+    "a chain breaks off": (
+        Invariant.MOVES_ON,
+        lambda evidence: with_runs(
+            evidence, lambda run: None if run.run.continued_from is not None else run
+        ),
+    ),
+    "a timer fires early": (
+        Invariant.TIMERS,
+        lambda evidence: _with_a_timer(evidence, lasts=10, fires_after=9),
+    ),
+    "a timer fires that was not started": (
+        Invariant.TIMERS,
+        lambda evidence: with_events(evidence, without("TIMER_STARTED")),
+    ),
+    "a timer fires twice": (
+        Invariant.TIMERS,
+        lambda evidence: with_events(evidence, doubled("TIMER_FIRED")),
+    ),
+    "a timer is lost": (
+        Invariant.TIMERS,
+        lambda evidence: _with_a_timer(evidence, lasts=10, fires_after=None),
+    ),
+    "a history has what its code does not ask for": (
+        Invariant.REPLAYS,
+        lambda evidence: with_events(evidence, without("STATE_SET")),
+    ),
+    "a run is set apart for nothing": (
+        Invariant.POISON_STOPS_ALONE,
+        lambda evidence: _status(evidence, RunStatus.BLOCKED),
+    ),
+    "a poisoned run is not set apart": (
+        Invariant.POISON_STOPS_ALONE,
+        lambda evidence: replace(evidence, poisoned=frozenset({"waiting"})),
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_planted_violation_is_found(honest: Evidence, forgery: str) -> None:
+    invariant, forge = FORGERIES[forgery]
+    assert invariant in found(forge(honest))
+
+
+def test_every_invariant_has_its_forgeries() -> None:
+    assert {invariant for invariant, _ in FORGERIES.values()} == set(Invariant)
