@@ -10,9 +10,10 @@ from typing import Any
 
 from loom.errors import ConfigurationError
 from loom.identifiers import Micros
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class RetryTerms:
     """What of a policy can be written down: all but its functions. Classes go by their names."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAliasType, TypedDict, get_args
 
@@ -12,6 +11,7 @@ from loom.errors import ConfigurationError
 from loom.history.tags import TagValue
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, WorkflowId
 from loom.retry import RetryPolicy
+from loom.values import value
 
 type ConflictPolicy = Literal["use_existing", "fail", "terminate_existing"]
 """What a start does when an open run already has the workflow id."""
@@ -37,7 +37,7 @@ class StartKeywords(TypedDict, total=False):
     tags: Mapping[str, TagValue] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class StartOptions:
     """The keywords of one start, checked.
 

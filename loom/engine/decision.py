@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from loom.authoring.activity import ActivityDefinition
 from loom.history.events import ActivityScheduled, Stamped, UpdateAnswer, WorkflowContinuedAsNew
@@ -12,9 +12,10 @@ from loom.history.relatives import ChildRun, ParentRun
 from loom.history.status import RunStatus
 from loom.identifiers import Micros, RunId, WorkflowId
 from loom.retry import RetryTerms
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoggedLine:
     """A line that the workflow's code logged; ``position`` counts from 1 within the run."""
 
@@ -24,7 +25,7 @@ class LoggedLine:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Carried:
     """What a run hands on to the one that continues it."""
 
@@ -41,7 +42,7 @@ class Carried:
     """The number of the next try."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Relatives:
     """A run, and those that are to hear of it."""
 
@@ -53,7 +54,7 @@ class Relatives:
     carried: Carried = Carried()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LocalCall:
     """A local activity that the code waits for."""
 
@@ -64,7 +65,7 @@ class LocalCall:
     """What the code named, where that is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Decision:
     """One turn of a run: arrivals taken, with the commands that the code answered with."""
 

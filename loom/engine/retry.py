@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from loom.history.limits import RunLimits
 from loom.identifiers import END_OF_TIME, Micros
 from loom.retry import RetryPolicy, RetryTerms
+from loom.values import value
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowRetry:
     """What a run was started with that decides about it."""
 

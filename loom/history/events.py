@@ -9,7 +9,6 @@ A ``payload`` is one of the user's values, as bytes; every other field is Loom's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from loom.history.failures import Failure
@@ -19,9 +18,10 @@ from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, WorkflowId
 from loom.retry import RetryTerms
 from loom.timeouts import TimeoutType
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Event:
     """Something that happened to a run."""
 
@@ -33,7 +33,7 @@ class Event:
         return getattr(self, "payload", None)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Stamped:
     """An event with the moment at which it was taken into history."""
 
@@ -45,12 +45,12 @@ class Stamped:
 # --- arrivals ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ArrivalEvent(Event):
     """Something that reached the run from outside."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowStarted(ArrivalEvent):
     type: ClassVar[str] = "WORKFLOW_STARTED"
     schema_version: ClassVar[int] = 3
@@ -78,7 +78,7 @@ class WorkflowStarted(ArrivalEvent):
     """The number of this try."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StateCarried(ArrivalEvent):
     """The state that the run before it in its chain has left, with which the code begins."""
 
@@ -86,7 +86,7 @@ class StateCarried(ArrivalEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChildCompleted(ArrivalEvent):
     type: ClassVar[str] = "CHILD_COMPLETED"
     child_id: int
@@ -94,7 +94,7 @@ class ChildCompleted(ArrivalEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChildFailed(ArrivalEvent):
     """A child ended without a result, or was never started."""
 
@@ -106,7 +106,7 @@ class ChildFailed(ArrivalEvent):
     """``None`` when it was not started, since an open run has its workflow id."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityCompleted(ArrivalEvent):
     type: ClassVar[str] = "ACTIVITY_COMPLETED"
     activity_id: int
@@ -114,7 +114,7 @@ class ActivityCompleted(ArrivalEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityFailed(ArrivalEvent):
     type: ClassVar[str] = "ACTIVITY_FAILED"
     schema_version: ClassVar[int] = 2
@@ -127,26 +127,26 @@ class ActivityFailed(ArrivalEvent):
     """What the error itself says of it, for the code."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerFired(ArrivalEvent):
     type: ClassVar[str] = "TIMER_FIRED"
     timer_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SignalReceived(ArrivalEvent):
     type: ClassVar[str] = "SIGNAL_RECEIVED"
     name: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowCancelRequested(ArrivalEvent):
     type: ClassVar[str] = "WORKFLOW_CANCEL_REQUESTED"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowTerminated(ArrivalEvent):
     """Ends the run without its code having a say."""
 
@@ -154,7 +154,7 @@ class WorkflowTerminated(ArrivalEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateAccepted(ArrivalEvent):
     """An update that its validator, if it has one, has let in."""
 
@@ -164,7 +164,7 @@ class UpdateAccepted(ArrivalEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowTimedOut(ArrivalEvent):
     """Ends the run, whose time is up, without its code having a say."""
 
@@ -176,7 +176,7 @@ class WorkflowTimedOut(ArrivalEvent):
 # --- command events ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CommandEvent(Event):
     """Something that the workflow's code asked for."""
 
@@ -186,7 +186,7 @@ class CommandEvent(Event):
         return (self.type,)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityScheduled(CommandEvent):
     """Durations in microseconds. ``None`` leaves what an attempt is held to, and its retries, to
     the worker that runs it."""
@@ -210,7 +210,7 @@ class ActivityScheduled(CommandEvent):
         return (self.type, self.activity_id, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityCancelRequested(CommandEvent):
     type: ClassVar[str] = "ACTIVITY_CANCEL_REQUESTED"
     activity_id: int
@@ -220,7 +220,7 @@ class ActivityCancelRequested(CommandEvent):
         return (self.type, self.activity_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerStarted(CommandEvent):
     type: ClassVar[str] = "TIMER_STARTED"
     timer_id: int
@@ -232,7 +232,7 @@ class TimerStarted(CommandEvent):
         return (self.type, self.timer_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerCancelled(CommandEvent):
     type: ClassVar[str] = "TIMER_CANCELLED"
     timer_id: int
@@ -242,7 +242,7 @@ class TimerCancelled(CommandEvent):
         return (self.type, self.timer_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StateSet(CommandEvent):
     """One key of the state got a value."""
 
@@ -255,7 +255,7 @@ class StateSet(CommandEvent):
         return (self.type, self.key)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StateUpdate(CommandEvent):
     """Several keys of the state changed at once; the payload maps each to its new value."""
 
@@ -264,7 +264,7 @@ class StateUpdate(CommandEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SideEffectRecorded(CommandEvent):
     """What a function gave that the code had called once and for all; or how it failed."""
 
@@ -278,7 +278,7 @@ class SideEffectRecorded(CommandEvent):
         return (self.type, self.side_effect_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CompensationRegistered(CommandEvent):
     """An activity that a saga runs, with these arguments, should what follows fail."""
 
@@ -292,7 +292,7 @@ class CompensationRegistered(CommandEvent):
         return (self.type, self.compensation_id, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PatchApplied(CommandEvent):
     """The run takes part in a change of its code."""
 
@@ -307,7 +307,7 @@ class PatchApplied(CommandEvent):
         return (self.type, self.patch_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TagsSet(CommandEvent):
     """Tags got new values, or, where that is ``None``, were taken away."""
 
@@ -319,7 +319,7 @@ class TagsSet(CommandEvent):
         return (self.type, *sorted(self.tags))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChildStarted(CommandEvent):
     type: ClassVar[str] = "CHILD_STARTED"
     child_id: int
@@ -336,7 +336,7 @@ class ChildStarted(CommandEvent):
         return (self.type, self.child_id, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChildCancelRequested(CommandEvent):
     type: ClassVar[str] = "CHILD_CANCEL_REQUESTED"
     child_id: int
@@ -349,7 +349,7 @@ class ChildCancelRequested(CommandEvent):
         return (self.type, self.child_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SignalSent(CommandEvent):
     """A signal to another run."""
 
@@ -365,7 +365,7 @@ class SignalSent(CommandEvent):
         return (self.type, self.signal_id, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CancelSent(CommandEvent):
     """A request to cancel another run that is no child."""
 
@@ -380,7 +380,7 @@ class CancelSent(CommandEvent):
         return (self.type, self.cancel_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateCompleted(CommandEvent):
     """The handler of an update returned."""
 
@@ -393,7 +393,7 @@ class UpdateCompleted(CommandEvent):
         return (self.type, self.update_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateFailed(CommandEvent):
     """The handler of an update raised."""
 
@@ -406,13 +406,13 @@ class UpdateFailed(CommandEvent):
         return (self.type, self.update_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowCompleted(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_COMPLETED"
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowFailed(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_FAILED"
     schema_version: ClassVar[int] = 2
@@ -423,13 +423,13 @@ class WorkflowFailed(CommandEvent):
     """When that begins."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowCancelled(CommandEvent):
     type: ClassVar[str] = "WORKFLOW_CANCELLED"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowContinuedAsNew(CommandEvent):
     """The run ends, and another of the same workflow id goes on with this input."""
 
@@ -455,12 +455,12 @@ FINAL_STATUS: dict[type[Event], RunStatus] = {
 # --- what never enters a history ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PassingEvent(Event):
     """What a message or an answer carries, and no history."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateRequested(PassingEvent):
     """Becomes ``UpdateAccepted``, or is answered with ``UpdateRejected``."""
 
@@ -470,14 +470,14 @@ class UpdateRequested(PassingEvent):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateRejected(PassingEvent):
     type: ClassVar[str] = "UPDATE_REJECTED"
     update_id: str
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UpdateUnfinished(PassingEvent):
     """The run has ended before the update was done, or before it was accepted."""
 

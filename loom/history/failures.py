@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from loom.values import value
 
 MAX_MESSAGE: Final = 8_000
 MAX_TRACEBACK: Final = 32_000
@@ -19,7 +20,7 @@ class FailureKind(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failure:
     """What an exception was: its qualified type name, its message and its traceback as text."""
 

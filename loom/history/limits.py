@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from loom.identifiers import END_OF_TIME, Micros
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunLimits:
     """When a run is ended if it is still open, and what that follows from."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from loom.identifiers import MessageId, Micros
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EventRecord:
     """One event of a run's history. ``sequence`` starts at 1 and has no gaps."""
 

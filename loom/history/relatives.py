@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from loom.identifiers import RunId, WorkflowId
+from loom.values import value
 
 
 class ParentClosePolicy(StrEnum):
@@ -16,7 +16,7 @@ class ParentClosePolicy(StrEnum):
     ABANDON = "abandon"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ParentRun:
     """Whom a run tells how it has ended, and as which of the children it does."""
 
@@ -27,7 +27,7 @@ class ParentRun:
     """The run that the parent has started: the first, when others have continued it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ChildRun:
     """A child that has not told how it ended."""
 

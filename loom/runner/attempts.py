@@ -16,6 +16,7 @@ from loom.history.payloads import PayloadConverter
 from loom.identifiers import Micros, RunId, RunKey, WorkflowId
 from loom.runner.task_tokens import TaskToken
 from loom.timeouts import TimeoutType
+from loom.values import value
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +64,7 @@ class Attempt:
         return None if limit is None else self.scheduled_at + limit
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Retry:
     """The attempt failed, and another is due after ``delay``."""
 
@@ -72,7 +73,7 @@ class Retry:
     """What would have become of it with no attempts left."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Parked:
     """The attempt goes on without its worker, until somebody who has the token ends it."""
 
@@ -82,7 +83,7 @@ class Parked:
 type AttemptOutcome = ActivityCompleted | ActivityFailed | Retry | Parked
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Judge:
     """Says what follows from how an attempt ended."""
 

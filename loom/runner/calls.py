@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from loom.access import Call
@@ -10,9 +9,10 @@ from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerDefinition, HandlerKind, handler_of
 from loom.authoring.names import check_id
 from loom.history.payloads import PayloadConverter
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EncodedCall:
     """What is sent, and what its answer is read as."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -25,9 +25,10 @@ from loom.runner.processes import ActivityProcesses, ProcessCall
 from loom.runner.silence import Silence
 from loom.runner.task_tokens import TaskToken
 from loom.timeouts import TimeoutType
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Execution:
     """What every attempt of a worker is run with."""
 

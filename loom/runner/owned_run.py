@@ -15,9 +15,10 @@ from loom.runner.clock import Alarm
 from loom.runner.local_calls import LocalCalls
 from loom.runner.transitions import message_event
 from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Incoming:
     """An arrival that has not been taken yet: a message from the inbox, or an outcome of an
     activity that ran here."""

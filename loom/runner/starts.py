@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.flags import NEW_RUN_FLAGS
@@ -24,9 +24,10 @@ from loom.runner.revival import new_instance
 from loom.runner.turns import Turn, Turns
 from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.records import Effects, Message, NewRun, StartOutcome
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartRequest:
     """A run that somebody wants started; its input is encoded and has been validated."""
 
@@ -91,7 +92,7 @@ class StartRequest:
         return [self.signal.to(self, None)]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FirstSignal:
     """A signal that is sent with a start, in the same commit."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 from loom.errors import LoomError
 from loom.identifiers import MICROS_PER_SECOND, Micros
 from loom.runner.clock import Clock
+from loom.values import value
 
 _log = logging.getLogger("loom.worker")
 
@@ -19,7 +19,7 @@ _FIRST_POLL: Final = 0.02
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Claimed:
     """What a claim brought."""
 

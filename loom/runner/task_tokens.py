@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Self
 
 from loom.errors import PayloadError
 from loom.identifiers import END_OF_TIME, Micros, RunId, WorkflowId
+from loom.values import value
 
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaskToken:
     """Which attempt it is, and until when somebody may take his time. As text it may be sent
     anywhere; it names no secret, and whoever has it may end the attempt."""

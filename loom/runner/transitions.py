@@ -6,7 +6,6 @@ Pure functions. Nothing else turns events into rows or back, so no store ever re
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from logging import getLevelName
 
 from loom.engine.decision import Decision, LoggedLine
@@ -41,9 +40,10 @@ from loom.storage.records import (
     RunRecord,
 )
 from loom.timeouts import TimeoutType
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LeasePlan:
     """What the writer of a turn keeps for itself."""
 

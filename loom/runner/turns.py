@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
@@ -31,11 +31,12 @@ from loom.storage.notifier import (
     workflow_topic,
 )
 from loom.storage.records import Effects, RunRecord, TaskLease
+from loom.values import value
 
 _log = logging.getLogger("loom.worker")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Turn:
     """A turn that has been decided and not been written."""
 

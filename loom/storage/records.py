@@ -7,17 +7,18 @@ message types are opaque names, and every time is an argument in microseconds si
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from loom.history.records import EventRecord as EventRecord
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.values import value
 
 # --- history -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LogRecord:
     """One line logged by workflow code. ``position`` counts from 1 within the run."""
 
@@ -30,7 +31,7 @@ class LogRecord:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunRecord:
     """A run as the store knows it."""
 
@@ -65,7 +66,7 @@ class RunRecord:
     """When its owner is to end it, if it is still open then. Nothing that a store acts on."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunFilter:
     """Which runs to list; ``None`` means any. Newest first.
 
@@ -90,7 +91,7 @@ class RunFilter:
     closed_before: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Labels:
     """What a run carries for those who look for it; none of it means anything to a store."""
 
@@ -101,7 +102,7 @@ class Labels:
 # --- messages ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Arrival:
     """An event that has not been taken into history yet: it has no sequence and no time."""
 
@@ -111,7 +112,7 @@ class Arrival:
     payload: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Message:
     """Something for a run from outside. Delivered to it once, however often it is sent.
 
@@ -136,7 +137,7 @@ class SendOutcome(Enum):
     NOT_FOUND = "not found"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InboxRecord:
     """A message waiting in a run's inbox. ``position`` counts from 1 in order of delivery, without
     gaps. A completed activity's ``message_id`` is ``activity:`` and its id, so that no sender may
@@ -147,7 +148,7 @@ class InboxRecord:
     arrival: Arrival
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """What became of a message, for its sender: kept with the run for as long as the run is."""
 
@@ -158,7 +159,7 @@ class Answer:
 # --- turns of a run ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NewTask:
     """An activity to be run. Its input is the event at ``sequence`` of the same run."""
 
@@ -175,7 +176,7 @@ class NewTask:
     claimed. What becomes of it then is its run's business."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Effects:
     """Everything that one turn of a run changes; written whole or not at all.
 
@@ -209,7 +210,7 @@ class Effects:
     task_lease_expires_at: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Transition:
     """One turn of an owned run, fenced by its lease token and by its expected sequence."""
 
@@ -230,7 +231,7 @@ class WriteOutcome(Enum):
     """The token or the sequence did not match: somebody else owns the run. Nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NewRun:
     """A run to be started, with what its first turn did when the starter ran it at once.
 
@@ -270,7 +271,7 @@ class NewRun:
         return tuple({message.message_id: message for message in mine}.values())
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartOutcome:
     """``created`` is whether this very run was written (now, or by an earlier start of the same
     run id); otherwise ``run`` is what it was not started for: the open run that already has the
@@ -285,7 +286,7 @@ class StartOutcome:
 # --- claims --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowClaim:
     """Which runs a worker can take a turn of.
 
@@ -310,7 +311,7 @@ class WorkflowClaim:
     nobody else holds a valid lease on it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowTask:
     """A claimed run with its whole inbox, in order.
 
@@ -323,14 +324,14 @@ class WorkflowTask:
     messages: Sequence[InboxRecord] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkflowTasks:
     tasks: Sequence[WorkflowTask]
     next_due_at: Micros | None = None
     """A hint: when the next run that the claim would match is due, if that is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityClaim:
     """Which activity tasks a worker can run."""
 
@@ -342,7 +343,7 @@ class ActivityClaim:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityTask:
     """A claimed activity task; each claim grows ``token``, and ``attempt`` too unless the one
     before was parked: then it is that one's end which is claimed."""
@@ -365,13 +366,13 @@ class ActivityTask:
     """Where the attempt stood that nobody held: see ``ActivityCompletion``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityTasks:
     tasks: Sequence[ActivityTask]
     next_due_at: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityCompletion:
     """The end of one attempt, fenced by the task's token.
 
@@ -395,7 +396,7 @@ class ActivityCompletion:
     parked_until: Micros | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Heartbeat:
     """A sign of life of one attempt, fenced by the task's token."""
 
@@ -411,20 +412,20 @@ class Heartbeat:
 # --- leases --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunLease:
     run_key: RunKey
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TaskLease:
     run_key: RunKey
     activity_id: int
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Leases:
     """A set of leases: those to extend, to release, or those found lost."""
 
@@ -435,7 +436,7 @@ class Leases:
         return bool(self.runs or self.tasks)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PendingTask:
     """An activity task as a person may look at it."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from loom.identifiers import Micros, RunKey
@@ -23,9 +22,10 @@ from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_recor
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.statements.tasks import TASK_STATE
 from loom.storage.sql.transactions import Many, Query, Rows, Transaction
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outlook:
     """What a look without locks has found: when the next items are due, in order."""
 

@@ -20,6 +20,7 @@ from loom.storage.sql.locks import begin
 from loom.storage.sql.rows import RunState, born, inbox_record, run_record
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Many, Overtaken, Query, Transaction
+from loom.values import value
 
 _PATIENCE: Final = 10
 
@@ -264,7 +265,7 @@ _COLUMNS: Final = [field.name for field in fields(RunState) if field.name != "ru
 # --- inboxes that move ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Heir:
     """A run that takes over what another has left unread."""
 

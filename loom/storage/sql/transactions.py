@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from loom.identifiers import Micros
 from loom.storage.sql.dialects import Parameters, Statement
 from loom.storage.sql.statements import Statements
+from loom.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Query:
     """One statement to be run once; its rows come back."""
 
@@ -24,7 +25,7 @@ class Query:
     parameters: Parameters = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Many:
     """One statement to be run for each of these; no rows come back."""
 
