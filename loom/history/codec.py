@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Final, cast, get_args, get_origin, get_type_hints
+
+from pydantic_core import from_json, to_json
 
 from loom.errors import HistoryError
 from loom.history import events
 from loom.history.upcasters import UPCASTERS, Upcaster
 
-_encode_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-
 
 def encode_attributes(event: events.Event) -> bytes:
     """Everything of an event except its payload, as JSON."""
-    return _encode_json(_TO_PLAIN[type(event)](event)).encode()
+    return to_json(_TO_PLAIN[type(event)](event))
 
 
 def decode_event(
@@ -44,7 +44,7 @@ def decode_event(
             f"schemas up to {cls.schema_version}. Upgrade Loom on this worker."
         )
     try:
-        fields = json.loads(attributes)
+        fields = from_json(attributes)
         for version in range(schema_version, cls.schema_version):
             fields = upcasters[type_, version](fields)
         return _from_plain(cls, fields, payload)
@@ -80,24 +80,40 @@ def _writer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
     fields = [field for field in dataclasses.fields(cls) if field.name != "payload"]
     defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
     required = [field.name for field in fields if field.name not in defaults]
-    nested = [field.name for field in fields if dataclasses.is_dataclass(_type_of(cls, field.name))]
-    tuples = [field.name for field in fields if _item_type(cls, field.name) is not None]
+    optional_of = _values_of([*defaults])
+    usual = tuple(defaults.values())
+    special = {f.name: made for f in fields if (made := _field_writer(cls, f.name)) is not None}
 
     def write(event: Any) -> dict[str, Any]:
         plain = {name: getattr(event, name) for name in required}
-        for name, default in defaults.items():
-            value = getattr(event, name)
-            if value != default:
-                plain[name] = value
-        for name in nested:
+        optional = optional_of(event)
+        if optional != usual:
+            both = zip(defaults.items(), optional, strict=True)
+            plain |= {name: value for (name, default), value in both if value != default}
+        for name, write_field in special.items():
             if plain.get(name) is not None:
-                plain[name] = dataclasses.asdict(plain[name])
-        for name in tuples:
-            if name in plain:
-                plain[name] = [dataclasses.asdict(item) for item in plain[name]]
+                plain[name] = write_field(plain[name])
         return plain
 
     return write
+
+
+def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) > 1:
+        return attrgetter(*names)
+    if not names:
+        return lambda event: ()
+    only = attrgetter(*names)
+    return lambda event: (only(event),)
+
+
+def _field_writer(cls: type[Any], name: str) -> Callable[[Any], Any] | None:
+    """What makes plain values of a field, where it does not hold one."""
+    if dataclasses.is_dataclass(_type_of(cls, name)):
+        return dataclasses.asdict
+    if _item_type(cls, name) is not None:
+        return lambda items: [dataclasses.asdict(item) for item in items]
+    return None
 
 
 def _readers(cls: type[Any]) -> dict[str, Callable[[Any], Any]]:
@@ -145,10 +161,14 @@ def _type_of(cls: type[Any], name: str) -> Any:
 
 
 def _from_fields(cls: type[Any], plain: dict[str, Any]) -> Any:
+    """An object of its plain values, in whose place the fields' own are put."""
     readers = _READERS.get(cls)
     if readers is None:
         readers = _READERS[cls] = _readers(cls)
-    return cls(**{n: readers[n](v) if n in readers else v for n, v in plain.items()})
+    for name, read in readers.items():
+        if name in plain:
+            plain[name] = read(plain[name])
+    return cls(**plain)
 
 
 _TO_PLAIN: Final = {cls: _writer(cls) for cls in EVENT_TYPES.values()}
@@ -171,6 +191,6 @@ def _from_plain(
     if cls in _WITH_PAYLOAD:
         if payload is None and cls not in _PAYLOAD_OPTIONAL:
             raise ValueError("its payload is missing")
-        fields = {**fields, "payload": payload}
+        fields["payload"] = payload
     event: events.Event = _from_fields(cls, fields)
     return event
