@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from loom.errors import ConfigurationError as ConfigurationError
     from loom.errors import DeadlockError as DeadlockError
     from loom.errors import DefinitionError as DefinitionError
+    from loom.errors import DurationError as DurationError
     from loom.errors import HistoryError as HistoryError
     from loom.errors import HistoryFormatError as HistoryFormatError
     from loom.errors import LoomError as LoomError
@@ -125,6 +126,7 @@ _HOMES = {
         "ConfigurationError",
         "DeadlockError",
         "DefinitionError",
+        "DurationError",
         "HistoryError",
         "HistoryFormatError",
         "LoomError",

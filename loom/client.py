@@ -21,11 +21,11 @@ from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.endings import Endings
 from loom.runner.imports import check_imported, imported_run
-from loom.runner.lookup import found_run
+from loom.runner.lookup import found_run, named
 from loom.runner.messages import MessageSender
 from loom.runner.queries import Queries, Serving
 from loom.runner.replayer import Replayer, ReplayResult
-from loom.runner.results import Results
+from loom.runner.results import Results, told_of_timeout
 from loom.runner.revival import read_records
 from loom.runner.updates import UpdateSender, update_error
 from loom.runner.views import exported, history_event, log_line, workflow_info
@@ -183,8 +183,10 @@ class Client(RunAccess):
         declared: Any,
         timeout: float | None,
     ) -> Any:
-        async with self._clock.timeout(timeout):
-            outcome = await self._updates.outcome(workflow_id, run_id, update_id)
+        what = f"The update {update_id!r} of {named(workflow_id, run_id)} has no result"
+        with told_of_timeout(what, timeout):
+            async with self._clock.timeout(timeout):
+                outcome = await self._updates.outcome(workflow_id, run_id, update_id)
         if isinstance(outcome, UpdateCompleted):
             return self._converter.decode(outcome.payload, declared)
         raise update_error(outcome, workflow_id, update_id)

@@ -3,6 +3,7 @@
 LoomError
 ├── ConfigurationError            a setting, DSN or definition is wrong
 │   ├── DefinitionError           a decorated workflow, step or activity cannot work as written
+│   ├── DurationError             what should be a time span is none, or is too short
 │   └── UnsupportedStoreError     no installed store serves the DSN's scheme
 ├── PayloadError                  a value does not fit its declared type, or cannot be stored
 │   └── CodecError                a payload's codec is missing, or fails
@@ -55,6 +56,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from loom.identifiers import in_micros
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -75,6 +78,10 @@ class ConfigurationError(LoomError):
 
 class DefinitionError(ConfigurationError):
     """A decorated workflow, step or activity cannot work as written."""
+
+
+class DurationError(ConfigurationError, ValueError):
+    """What should be a ``timedelta`` or a number of seconds is none, or is too short."""
 
 
 class UnsupportedStoreError(ConfigurationError):
@@ -240,8 +247,8 @@ class ActivityError(LoomError):
         details: any value that can be stored; the workflow reads it as
             ``ActivityFailedError.details``.
 
-    Raises ``ValueError`` when both ``retry_after`` and ``non_retryable`` are given, or the wait is
-    negative.
+    Raises ``ValueError`` when both ``retry_after`` and ``non_retryable`` are given, and
+    ``DurationError``, which is one, when the wait is none.
     """
 
     def __init__(
@@ -253,15 +260,23 @@ class ActivityError(LoomError):
         details: Any = None,
     ) -> None:
         super().__init__(message)
-        if isinstance(retry_after, int | float):
-            retry_after = timedelta(seconds=retry_after)
-        if retry_after is not None and (non_retryable or retry_after < timedelta(0)):
-            raise ValueError(
-                "ActivityError: retry_after must not be negative, nor given with non_retryable."
-            )
-        self.retry_after = retry_after
+        if retry_after is not None and non_retryable:
+            raise ValueError("ActivityError: retry_after must not be given with non_retryable.")
+        self.retry_after = _wait("ActivityError: retry_after", retry_after)
         self.non_retryable = non_retryable
         self.details = details
+
+
+def _wait(what: str, given: object) -> timedelta | None:
+    # `loom.durations` is for what lies above the errors, which it raises.
+    if given is None:
+        return None
+    micros = in_micros(given)
+    if micros is None:
+        raise DurationError(f"{what} must be a timedelta or a number of seconds, not {given!r}.")
+    if micros < 0:
+        raise DurationError(f"{what} must not be negative, as {given!r} is.")
+    return timedelta(microseconds=micros)
 
 
 class MockError(ActivityError):

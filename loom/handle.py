@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from loom.access import Call, RunAccess
+from loom.durations import Duration, timeout_seconds
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, WorkflowId
@@ -41,7 +41,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         self.run_id = run_id
         """The one run that is meant; ``None`` for the newest with the workflow id."""
 
-    async def result(self, timeout: timedelta | float | None = None) -> R_co:
+    async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the run has closed, however long, and return its result.
 
         Args:
@@ -50,8 +50,9 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         Raises:
             WorkflowExecutionError: it failed, was cancelled or terminated, or its time was up.
             TimeoutError: it has not closed in time.
+            DurationError: the timeout is no time.
         """
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = timeout_seconds("timeout of result()", timeout)
         result: R_co = await self._access.result(
             self.workflow_id, self.run_id, self._result_type, seconds
         )
@@ -273,7 +274,7 @@ class UpdateHandle(Generic[R_co]):  # noqa: UP046
         self.update_id = update_id
         """The request id that it was sent with, or one that was made up."""
 
-    async def result(self, timeout: timedelta | float | None = None) -> R_co:
+    async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the handler has ended, however long, and return its result.
 
         Args:
@@ -283,8 +284,9 @@ class UpdateHandle(Generic[R_co]):  # noqa: UP046
             UpdateError: it was rejected, failed, or was not done when the run ended.
             WorkflowClosedError: the run ended without taking it.
             TimeoutError: it has not ended in time.
+            DurationError: the timeout is no time.
         """
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = timeout_seconds("timeout of result()", timeout)
         result: R_co = await self._access.update_result(
             self.workflow_id, self.run_id, self.update_id, self._result_type, seconds
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import timedelta
 from typing import Final
 
 type WorkflowId = str
@@ -30,6 +31,22 @@ END_OF_TIME: Final[Micros] = 253_402_300_799_999_999
 """The last moment that a ``datetime`` can hold; whatever waits for longer waits until then."""
 
 MAX_ID_LENGTH: Final = 255
+
+
+def in_micros(duration: object) -> Micros | None:
+    """A ``timedelta`` or a number of seconds in microseconds, ``None`` for what is neither. Nothing
+    lasts longer than time itself."""
+    if isinstance(duration, timedelta):
+        whole: float = duration // _MICROSECOND
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        whole = duration * MICROS_PER_SECOND
+    else:
+        return None
+    # Not a number is the one thing that differs from itself.
+    return None if whole != whole else round(max(-END_OF_TIME, min(whole, END_OF_TIME)))
+
+
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def new_id() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from loom.durations import Duration, whole_micros
 from loom.errors import ConfigurationError
 from loom.identifiers import Micros
 from loom.values import value
@@ -25,12 +26,15 @@ class RetryTerms:
     non_retryable: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class RetryPolicy:
     """How an activity is retried. The default never retries an error.
 
     An attempt whose worker died is not an error of the activity: it is delivered again whatever
     this policy says (see ``Settings.max_lost_attempts``).
+
+    Intervals are given as ``timedelta`` or seconds, and kept as ``timedelta``. Raises
+    ``ConfigurationError`` for what makes no sense, ``DurationError`` among others.
 
     Attributes:
         maximum_attempts: attempts in all, the first included; ``None`` for no limit.
@@ -44,26 +48,57 @@ class RetryPolicy:
         retry_result: called with the result; a true answer counts the attempt as failed.
     """
 
-    maximum_attempts: int | None = 1
-    initial_interval: timedelta = timedelta(seconds=1)
-    backoff: float = 2.0
-    maximum_interval: timedelta = timedelta(seconds=100)
-    jitter: float = 0.1
-    non_retryable: tuple[type[BaseException] | str, ...] = ()
-    retry_error: Callable[[BaseException], bool] | None = None
-    retry_result: Callable[[Any], bool] | None = None
+    maximum_attempts: int | None
+    initial_interval: timedelta
+    backoff: float
+    maximum_interval: timedelta
+    jitter: float
+    non_retryable: tuple[type[BaseException] | str, ...]
+    retry_error: Callable[[BaseException], bool] | None
+    retry_result: Callable[[Any], bool] | None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        maximum_attempts: int | None = 1,
+        initial_interval: Duration = 1.0,
+        backoff: float = 2.0,
+        maximum_interval: Duration = 100.0,
+        jitter: float = 0.1,
+        non_retryable: tuple[type[BaseException] | str, ...] = (),
+        retry_error: Callable[[BaseException], bool] | None = None,
+        retry_result: Callable[[Any], bool] | None = None,
+    ) -> None:
+        initial = whole_micros("RetryPolicy: initial_interval", initial_interval)
+        maximum = whole_micros("RetryPolicy: maximum_interval", maximum_interval)
+        given = {
+            "maximum_attempts": maximum_attempts,
+            "initial_interval": initial * _MICROSECOND,
+            "backoff": backoff,
+            "maximum_interval": maximum * _MICROSECOND,
+            "jitter": jitter,
+            "non_retryable": non_retryable,
+            "retry_error": retry_error,
+            "retry_result": retry_result,
+        }
+        for name, setting in given.items():
+            object.__setattr__(self, name, setting)
+        self._check()
+
+    def _check(self) -> None:
+        attempts = self.maximum_attempts
         checks = {
             "maximum_attempts must be at least 1, or None": (
-                self.maximum_attempts is None or self.maximum_attempts >= 1
+                attempts is None or (_is_number(attempts) and attempts >= 1)
             ),
-            "initial_interval must not be negative": self.initial_interval >= timedelta(0),
-            "backoff must be at least 1": 1 <= self.backoff < math.inf,
+            "backoff must be at least 1": _is_number(self.backoff) and 1 <= self.backoff < math.inf,
             "maximum_interval must not be below initial_interval": (
                 self.maximum_interval >= self.initial_interval
             ),
-            "jitter must be between 0 and 1": 0 <= self.jitter <= 1,
+            "jitter must be between 0 and 1": _is_number(self.jitter) and 0 <= self.jitter <= 1,
+            "non_retryable must be a tuple of exception classes, or of their names": (
+                isinstance(self.non_retryable, tuple) and all(map(_is_kind, self.non_retryable))
+            ),
         }
         for message, holds in checks.items():
             if not holds:
@@ -123,6 +158,14 @@ class RetryPolicy:
 
 
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_kind(kind: object) -> bool:
+    return isinstance(kind, str) or (isinstance(kind, type) and issubclass(kind, BaseException))
 
 
 def _is(error: BaseException, kind: type[BaseException] | str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Unpack, overload
 
 from loom.access import Call
 from loom.authoring.compiled import compiled_workflow
 from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
 from loom.authoring.workflow import Given, Runnable, Workflow
+from loom.durations import Duration
 from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
 from loom.identifiers import WorkflowId
@@ -57,10 +58,10 @@ class StartsRuns(Openable):
         on_conflict: ConflictPolicy = "use_existing",
         reuse: ReusePolicy = "allow",
         idempotency_key: str | None = None,
-        delay: timedelta | float | None = None,
+        delay: Duration | None = None,
         start_at: datetime | None = None,
-        run_timeout: timedelta | float | None = None,
-        execution_timeout: timedelta | float | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,

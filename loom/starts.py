@@ -11,7 +11,7 @@ from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.handlers import HandlerKind
 from loom.authoring.names import check_id
-from loom.authoring.starting import ReusePolicy, StartOptions, micros
+from loom.authoring.starting import ReusePolicy, StartOptions
 from loom.client import Client
 from loom.errors import (
     ConfigurationError,
@@ -25,7 +25,7 @@ from loom.history.limits import limits
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
-from loom.identifiers import RunId, WorkflowId, derived_id, new_id
+from loom.identifiers import RunId, WorkflowId, derived_id, in_micros, new_id
 from loom.runner.calls import encoded_call
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
@@ -139,7 +139,7 @@ class Starts:
     ) -> StartRequest:
         workflow_id, run_id = _ids(name, options)
         now = self._clock.now()
-        begins_at, timeout = options.begins_at(now), micros(options.execution_timeout)
+        begins_at, timeout = options.begins_at(now), in_micros(options.execution_timeout)
         end = None if timeout is None else begins_at + timeout
         return StartRequest(
             name=name,
@@ -152,7 +152,7 @@ class Starts:
             memo=None if options.memo is None else self._converter.encode(options.memo, Any),
             refused_after=_REFUSED_AFTER[options.reuse],
             start_at=begins_at if begins_at > now else None,
-            limits=limits(begins_at, micros(options.run_timeout), end),
+            limits=limits(begins_at, in_micros(options.run_timeout), end),
             retry=None if options.retry is None else options.retry.terms,
             is_keyed=options.idempotency_key is not None,
         )

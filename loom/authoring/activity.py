@@ -9,8 +9,9 @@ from functools import cached_property
 from types import GenericAlias
 from typing import Any, Final, Literal, NotRequired, TypedDict, cast, overload
 
-from loom.authoring.activity_options import ActivityOptions, Duration, positive, recorded_with
+from loom.authoring.activity_options import ActivityOptions, recorded_with
 from loom.authoring.names import check_name, type_hints
+from loom.durations import Duration, positive
 from loom.errors import DefinitionError, PayloadError
 from loom.history.events import ActivityScheduled
 from loom.retry import RetryPolicy
@@ -183,15 +184,13 @@ def activity(
 
     Raises:
         DefinitionError: the options or the function cannot work.
+        DurationError: a time is none.
     """
-    if timeout_seconds is not None and start_to_close_timeout is not None:
-        raise DefinitionError("Give either start_to_close_timeout or timeout_seconds, not both.")
     options = ActivityOptions.checked(
         queue=queue,
         retry=retry,
         retry_count=retry_count,
-        start_to_close_timeout=positive("timeout_seconds", timeout_seconds)
-        or start_to_close_timeout,
+        start_to_close_timeout=_start_to_close(start_to_close_timeout, timeout_seconds),
         schedule_to_start_timeout=schedule_to_start_timeout,
         schedule_to_close_timeout=schedule_to_close_timeout,
         heartbeat_timeout=heartbeat_timeout,
@@ -231,6 +230,14 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     raise DefinitionError(f"{function!r} is not an activity: decorate it with @loom.activity.")
 
 
+def _start_to_close(limit: Duration | None, seconds: Duration | None) -> Duration | None:
+    if seconds is None:
+        return limit
+    if limit is not None:
+        raise DefinitionError("Give either start_to_close_timeout or timeout_seconds, not both.")
+    return positive("timeout_seconds", seconds)
+
+
 def _check_executor(function: Callable[..., Any], executor: object) -> None:
     if executor not in (None, "thread", "process"):
         raise DefinitionError(f"executor must be 'thread' or 'process', not {executor!r}.")
@@ -257,6 +264,7 @@ def with_options[**P, R](
     schedule_to_start_timeout: Duration | None = None,
     schedule_to_close_timeout: Duration | None = None,
     heartbeat_timeout: Duration | None = None,
+    timeout_seconds: float | None = None,
 ) -> Callable[P, R]:
     """The same activity with other options, for single calls of it.
 
@@ -267,13 +275,14 @@ def with_options[**P, R](
 
     Raises:
         DefinitionError: the function is no activity, or the options cannot work.
+        DurationError: a time is none.
     """
     definition = activity_definition(activity)
     options = ActivityOptions.checked(
         queue=queue,
         retry=retry,
         retry_count=retry_count,
-        start_to_close_timeout=start_to_close_timeout,
+        start_to_close_timeout=_start_to_close(start_to_close_timeout, timeout_seconds),
         schedule_to_start_timeout=schedule_to_start_timeout,
         schedule_to_close_timeout=schedule_to_close_timeout,
         heartbeat_timeout=heartbeat_timeout,

@@ -7,13 +7,11 @@ from datetime import timedelta
 from typing import Self
 
 from loom.authoring.names import check_name
+from loom.durations import Duration, positive
 from loom.errors import DefinitionError
 from loom.history.events import ActivityScheduled
 from loom.identifiers import Micros
 from loom.retry import RetryPolicy
-
-type Duration = timedelta | float
-"""A ``timedelta``, or a number of seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,8 @@ class ActivityOptions:
         schedule_to_close_timeout: Duration | None,
         heartbeat_timeout: Duration | None,
     ) -> Self:
-        """Options as they were given. Raises ``DefinitionError`` for one that cannot work."""
+        """Options as they were given. Raises ``DefinitionError`` for one that cannot work, and
+        ``DurationError`` for a time that is none."""
         return cls(
             queue=None if queue is None else check_name("queue", queue),
             retry=_retry_policy(retry, retry_count),
@@ -94,21 +93,6 @@ def recorded_with(
     )
 
 
-def positive(name: str, duration: object) -> timedelta | None:
-    """A duration that was given as an option. Raises ``DefinitionError`` when it is none."""
-    if duration is None:
-        return None
-    if isinstance(duration, int | float) and not isinstance(duration, bool):
-        if not 0 < duration < timedelta.max.total_seconds():
-            raise DefinitionError(f"{name} must be greater than 0.")
-        duration = timedelta(seconds=duration)
-    if not isinstance(duration, timedelta):
-        raise DefinitionError(f"{name} must be a timedelta or a number of seconds.")
-    if duration < timedelta(microseconds=1):
-        raise DefinitionError(f"{name} must be greater than 0.")
-    return duration
-
-
 def _retry_policy(retry: RetryPolicy | None, retry_count: int | None) -> RetryPolicy | None:
     if retry is not None and retry_count is not None:
         raise DefinitionError("Give either retry or retry_count, not both.")
@@ -116,6 +100,8 @@ def _retry_policy(retry: RetryPolicy | None, retry_count: int | None) -> RetryPo
         raise DefinitionError(f"retry must be a RetryPolicy, not {retry!r}.")
     if retry_count is None:
         return retry
+    if not isinstance(retry_count, int) or isinstance(retry_count, bool):
+        raise DefinitionError(f"retry_count must be a whole number, not {retry_count!r}.")
     if retry_count < 0:
         raise DefinitionError("retry_count must not be negative.")
     return RetryPolicy(maximum_attempts=retry_count + 1)

@@ -16,9 +16,10 @@ from loom.authoring.other_runs import OtherRuns
 from loom.authoring.runtime import Runtime
 from loom.authoring.saga import OnError, Saga, refuse_in_sagas
 from loom.authoring.state import StateSchema, WorkflowState
-from loom.authoring.waiting import holds
+from loom.authoring.waiting import check_condition, described, holds
+from loom.durations import Duration, micros, shown, timeout_seconds
 from loom.history.tags import TagValue, decode_tag, encode_changes
-from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, RunId, WorkflowId
+from loom.identifiers import Micros, RunId, WorkflowId
 
 if TYPE_CHECKING:
     from random import Random
@@ -211,38 +212,36 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         )
 
     @overload
-    async def sleep(self, delta: timedelta | float) -> None: ...
+    async def sleep(self, delta: Duration) -> None: ...
 
     @overload
     async def sleep(self, *, until: datetime) -> None: ...
 
-    async def sleep(
-        self, delta: timedelta | float | None = None, *, until: datetime | None = None
-    ) -> None:
+    async def sleep(self, delta: Duration | None = None, *, until: datetime | None = None) -> None:
         """Sleep for a time (``timedelta`` or seconds) or until a moment (with a time zone).
 
         The wait is durable: no process needs to stay alive for it. A moment in the past returns at
-        once. Raises ``ValueError`` for a moment without a time zone.
+        once, and so does less than no time. Raises ``ValueError`` for a moment without a time zone,
+        and ``DurationError``, which is one, for what is no time.
         """
         if (delta is None) == (until is None):
-            raise TypeError("sleep() takes either a time to sleep or until=, and not both.")
+            raise TypeError("ctx.sleep() takes either a time to sleep or until=, and not both.")
         if until is not None:
             await self._runtime.sleep_until(_to_micros(until))
-        elif delta is not None:
-            await self._runtime.sleep_until(self._runtime.now + _duration(delta))
+        else:
+            length = micros("The time of ctx.sleep()", delta)
+            await self._runtime.sleep_until(self._runtime.now + length)
 
     @overload
-    async def wait_for_signal(
-        self, name: str, *, timeout: timedelta | float | None = None
-    ) -> Any: ...
+    async def wait_for_signal(self, name: str, *, timeout: Duration | None = None) -> Any: ...
 
     @overload
     async def wait_for_signal[T](
-        self, name: str, *, type: type[T], timeout: timedelta | float | None = None
+        self, name: str, *, type: type[T], timeout: Duration | None = None
     ) -> T: ...
 
     async def wait_for_signal(
-        self, name: str, *, type: Any = Any, timeout: timedelta | float | None = None
+        self, name: str, *, type: Any = Any, timeout: Duration | None = None
     ) -> Any:
         """The payload of the next signal of that name, in order of arrival.
 
@@ -254,14 +253,17 @@ class WorkflowContext[InputT, StateT](OtherRuns):
 
         Raises:
             TimeoutError: none came in time.
-            PayloadError: the payload does not fit ``type``.
+            DurationError: the timeout is no time.
+            PayloadError: the payload does not fit ``type``, or the name is none.
             DefinitionError: the workflow has a handler for it, which takes them all.
         """
-        payload = await self._runtime.receive_signal(name, _seconds(timeout))
+        check_id("signal name", name)
+        seconds = timeout_seconds("The timeout of ctx.wait_for_signal()", timeout)
+        payload = await self._runtime.receive_signal(name, seconds)
         return self._runtime.decode(payload, type)
 
     async def wait_until(
-        self, condition: Callable[[], bool], *, timeout: timedelta | float | None = None
+        self, condition: Callable[[], bool], *, timeout: Duration | None = None
     ) -> None:
         """Wait until a condition holds; it does when this returns.
 
@@ -273,18 +275,25 @@ class WorkflowContext[InputT, StateT](OtherRuns):
 
         Raises:
             TimeoutError: it does not hold, and the time is over.
-            TypeError: the condition is ``async``.
+            TypeError: the condition is ``async``, or no function.
+            DurationError: the timeout is no time.
             Exception: whatever the condition raises.
         """
+        check_condition(condition)
+        seconds = timeout_seconds("The timeout of ctx.wait_until()", timeout)
         if holds(condition):
             return
         try:
-            async with asyncio.timeout(_seconds(timeout)):
+            async with asyncio.timeout(seconds) as scope:
                 await self._runtime.wait_until(lambda: holds(condition))
         except TimeoutError:
             # It may hold since this very moment, which conditions are looked at the last.
-            if not holds(condition):
+            if holds(condition):
+                return
+            if not scope.expired():
                 raise
+            what = f"{described(condition)} did not hold within {shown(seconds)}"
+            raise TimeoutError(f"Workflow {self.workflow_id!r}: {what}.") from None
 
     def side_effect[T](self, function: Callable[[], T], *, type: Any = None) -> T:
         """The result of a function that is called once and never again, on no replay.
@@ -363,17 +372,9 @@ _LONG_HISTORY: Final = 10_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def _to_micros(moment: datetime) -> Micros:
+def _to_micros(moment: object) -> Micros:
+    if not isinstance(moment, datetime):
+        raise TypeError(f"ctx.sleep(until=) takes a datetime, not {moment!r}.")
     if moment.tzinfo is None:
-        raise ValueError(f"sleep(until={moment!r}) needs a time zone, for example UTC.")
+        raise ValueError(f"ctx.sleep(until={moment!r}) needs a time zone, for example UTC.")
     return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _duration(delta: timedelta | float) -> Micros:
-    if isinstance(delta, timedelta):
-        return delta // timedelta(microseconds=1)
-    return round(min(delta * MICROS_PER_SECOND, END_OF_TIME))
-
-
-def _seconds(timeout: timedelta | float | None) -> float | None:
-    return None if timeout is None else _duration(timeout) / MICROS_PER_SECOND

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAliasType, TypedDict, get_args
 
 from loom.authoring.names import check_id
+from loom.durations import Duration, positive_micros, whole_micros
 from loom.errors import ConfigurationError
 from loom.history.tags import TagValue
-from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros, WorkflowId
+from loom.identifiers import END_OF_TIME, Micros, WorkflowId, in_micros
 from loom.retry import RetryPolicy
 from loom.values import value
 
@@ -28,10 +29,10 @@ class StartKeywords(TypedDict, total=False):
     on_conflict: ConflictPolicy
     reuse: ReusePolicy
     idempotency_key: str | None
-    delay: timedelta | float | None
+    delay: Duration | None
     start_at: datetime | None
-    run_timeout: timedelta | float | None
-    execution_timeout: timedelta | float | None
+    run_timeout: Duration | None
+    execution_timeout: Duration | None
     retry: RetryPolicy | None
     memo: Any
     tags: Mapping[str, TagValue] | None
@@ -42,8 +43,8 @@ class StartOptions:
     """The keywords of one start, checked.
 
     Raises ``PayloadError`` for an id or name that no store could hold, and ``ConfigurationError``
-    for policies that there are not, moments without a time zone, times that are none, and what
-    contradicts each other.
+    for policies that there are not, moments without a time zone, times that are none
+    (``DurationError``), and what contradicts each other.
     """
 
     id: WorkflowId | None = None
@@ -51,10 +52,10 @@ class StartOptions:
     on_conflict: ConflictPolicy = "use_existing"
     reuse: ReusePolicy = "allow"
     idempotency_key: str | None = None
-    delay: timedelta | float | None = None
+    delay: Duration | None = None
     start_at: datetime | None = None
-    run_timeout: timedelta | float | None = None
-    execution_timeout: timedelta | float | None = None
+    run_timeout: Duration | None = None
+    execution_timeout: Duration | None = None
     retry: RetryPolicy | None = None
     memo: Any = None
     tags: Mapping[str, TagValue] | None = None
@@ -87,40 +88,24 @@ class StartOptions:
                 "The retry policy of a run is kept in the database, which cannot keep functions: "
                 "leave out retry_error and retry_result, and name errors in non_retryable."
             )
-        _check_time("delay", self.delay, may_be_none_at_all=True)
-        _check_time("run_timeout", self.run_timeout)
-        _check_time("execution_timeout", self.execution_timeout)
+        if self.delay is not None:
+            whole_micros("delay", self.delay)
+        for name, limit in (
+            ("run_timeout", self.run_timeout),
+            ("execution_timeout", self.execution_timeout),
+        ):
+            if limit is not None:
+                positive_micros(name, limit)
 
     def begins_at(self, now: Micros) -> Micros:
         """When the code of a run that is started now begins."""
         if self.start_at is not None:
             return min(max(now, (self.start_at - _EPOCH) // _MICROSECOND), END_OF_TIME)
-        return min(now + (micros(self.delay) or 0), END_OF_TIME)
+        return min(now + (in_micros(self.delay) or 0), END_OF_TIME)
 
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def micros(time: timedelta | float | None) -> Micros | None:
-    """A time, which was given as ``timedelta`` or seconds."""
-    if time is None:
-        return None
-    if isinstance(time, timedelta):
-        return time // _MICROSECOND
-    return round(min(time * MICROS_PER_SECOND, END_OF_TIME))
-
-
-def _check_time(
-    name: str, time: timedelta | float | None, *, may_be_none_at_all: bool = False
-) -> None:
-    if time is None:
-        return
-    seconds = time.total_seconds() if isinstance(time, timedelta) else time
-    # Not a number is neither.
-    if not (seconds > 0 or (may_be_none_at_all and seconds == 0)):
-        what = "not be negative" if may_be_none_at_all else "be positive"
-        raise ConfigurationError(f"{name}={time!r} must {what}.")
 
 
 def _check_choice(name: str, given: object, choices: TypeAliasType) -> None:

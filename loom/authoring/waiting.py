@@ -6,8 +6,25 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
+
+from loom.durations import Duration, timeout_seconds
+
+
+def check_condition(condition: object) -> None:
+    """Raises ``TypeError`` for what cannot be called, such as a condition's own value."""
+    if not callable(condition):
+        raise TypeError(
+            "ctx.wait_until() takes a function that says whether to go on, as in "
+            f"ctx.wait_until(lambda: self.ready), not {condition!r}."
+        )
+
+
+def described(condition: Callable[[], bool]) -> str:
+    """A condition in words that are the same in every process."""
+    code = getattr(condition, "__code__", None)
+    name = getattr(condition, "__qualname__", type(condition).__qualname__)
+    return f"the condition {name}" + (f" (line {code.co_firstlineno})" if code else "")
 
 
 def holds(condition: Callable[[], bool]) -> bool:
@@ -29,7 +46,7 @@ def holds(condition: Callable[[], bool]) -> bool:
 async def wait[F: asyncio.Future[Any]](
     tasks: Iterable[F],
     *,
-    timeout: timedelta | float | None = None,
+    timeout: Duration | None = None,
     return_when: str = asyncio.ALL_COMPLETED,
 ) -> tuple[list[F], list[F]]:
     """Wait for tasks as ``asyncio.wait`` does, and get them as lists in the order given.
@@ -48,12 +65,13 @@ async def wait[F: asyncio.Future[Any]](
     Raises:
         TypeError: something else than tasks or futures was given.
         ValueError: ``return_when`` is none of the three.
+        DurationError: the timeout is no time.
     """
     given = _once_each("wait", tasks)
     for task in given:
         if not asyncio.isfuture(task):
             raise TypeError(f"loom.wait() takes tasks, as asyncio.create_task makes, not {task!r}.")
-    seconds = _seconds(timeout)
+    seconds = timeout_seconds("loom.wait(timeout=)", timeout)
     if not given or (seconds is not None and seconds <= 0):
         await asyncio.sleep(0)
     else:
@@ -110,7 +128,7 @@ class Completions[T]:
 
 
 def as_completed[T](
-    awaitables: Iterable[Awaitable[T]], *, timeout: timedelta | float | None = None
+    awaitables: Iterable[Awaitable[T]], *, timeout: Duration | None = None
 ) -> Completions[T]:
     """What is given, in the order in which it ends: ``async for task in loom.as_completed(...)``.
 
@@ -125,9 +143,11 @@ def as_completed[T](
     Raises:
         TimeoutError: from the iteration: not all ended in time. They go on.
         TypeError: something was given that cannot be awaited.
+        DurationError: the timeout is no time.
     """
+    seconds = timeout_seconds("loom.as_completed(timeout=)", timeout)
     tasks = [asyncio.ensure_future(given) for given in _once_each("as_completed", awaitables)]
-    return Completions(tasks, _seconds(timeout))
+    return Completions(tasks, seconds)
 
 
 def _once_each[A: Awaitable[Any]](name: str, given: Iterable[A]) -> list[A]:
@@ -141,7 +161,3 @@ def _call_after(seconds: float, callback: Callable[[], None]) -> asyncio.Handle:
     loop = asyncio.get_running_loop()
     # In a workflow a timer is an event: there need be none for what is over already.
     return loop.call_later(seconds, callback) if seconds > 0 else loop.call_soon(callback)
-
-
-def _seconds(timeout: timedelta | float | None) -> float | None:
-    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Never, Protocol, Unpack, overload
 
 from loom.authoring.context import WorkflowContext
 from loom.authoring.names import check_name
 from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
+from loom.durations import Duration
 from loom.errors import ConfigurationError, DefinitionError
 from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
@@ -75,10 +76,10 @@ class Workflow[InputT, StateT]:
         on_conflict: ConflictPolicy = "use_existing",
         reuse: ReusePolicy = "allow",
         idempotency_key: str | None = None,
-        delay: timedelta | float | None = None,
+        delay: Duration | None = None,
         start_at: datetime | None = None,
-        run_timeout: timedelta | float | None = None,
-        execution_timeout: timedelta | float | None = None,
+        run_timeout: Duration | None = None,
+        execution_timeout: Duration | None = None,
         retry: RetryPolicy | None = None,
         memo: Any = None,
         tags: Mapping[str, TagValue] | None = None,

@@ -12,6 +12,7 @@ from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.forbidden import GuardMode
 from loom.authoring.runtime import Runtime
+from loom.durations import shown
 from loom.engine.activities import Activities
 from loom.engine.children import Children
 from loom.engine.compensations import register_compensation
@@ -182,8 +183,12 @@ class RunRuntime(Runtime):
         self._handlers.refuse_waiting_for(name)
         if Flag.SIGNAL_BEFORE_TIMER in self._flags and name in self._signals:
             return await self._signals.get(name)
-        async with asyncio.timeout(timeout):
-            return await self._signals.get(name)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._signals.get(name)
+        except TimeoutError:
+            what = f"no signal {name!r} came within {shown(timeout)}"
+            raise TimeoutError(f"Workflow {self.workflow_id!r}: {what}.") from None
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         await self._conditions.wait(condition)

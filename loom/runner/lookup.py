@@ -21,3 +21,8 @@ async def found_run(
 def not_found(workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowNotFoundError:
     run = f" and run id {run_id!r}" if run_id else ""
     return WorkflowNotFoundError(f"There is no run with the workflow id {workflow_id!r}{run}.")
+
+
+def named(workflow_id: WorkflowId, run_id: RunId | None) -> str:
+    """A run in the beginning of a sentence."""
+    return f"Workflow {workflow_id!r}" + (f" (run {run_id})" if run_id else "")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from loom.durations import shown
 from loom.history.events import Event, WorkflowCompleted, continued_by
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import RunId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
-from loom.runner.lookup import found_run, not_found
+from loom.runner.lookup import found_run, named, not_found
 from loom.runner.transitions import event_of
 from loom.runner.views import execution_error
 from loom.storage.notifier import Notifier, run_topic
@@ -35,6 +36,16 @@ def told_of_end(run_id: RunId, notifier: Notifier, clock: Clock) -> Iterator[asy
             yield told
     finally:
         unsubscribe()
+
+
+@contextmanager
+def told_of_timeout(what: str, seconds: float | None) -> Iterator[None]:
+    """Say in a ``TimeoutError`` of the block what was waited for, and how long."""
+    try:
+        yield
+    except TimeoutError:
+        advice = "It goes on; handle.info() tells what it is waiting for"
+        raise TimeoutError(f"{what} within {shown(seconds)}. {advice}.") from None
 
 
 class Results:
@@ -62,10 +73,11 @@ class Results:
 
         Raises ``WorkflowExecutionError`` when it did not complete, and ``TimeoutError``.
         """
-        async with self._clock.timeout(timeout):
-            run_id, final = await self._final_event(workflow_id, run_id)
-            while (next_run_id := continued_by(final)) is not None:
-                run_id, final = await self._final_event(workflow_id, next_run_id)
+        with told_of_timeout(f"{named(workflow_id, run_id)} has not ended", timeout):
+            async with self._clock.timeout(timeout):
+                run_id, final = await self._final_event(workflow_id, run_id)
+                while (next_run_id := continued_by(final)) is not None:
+                    run_id, final = await self._final_event(workflow_id, next_run_id)
         return self._result_of(final, declared, workflow_id, run_id)
 
     async def _final_event(

@@ -10,9 +10,10 @@ from typing import Any, Final, Self
 
 from loom.app import Loom
 from loom.authoring.registry import Registry
+from loom.durations import Duration, micros
 from loom.errors import ConfigurationError, LoomError
 from loom.history.payloads import PayloadCodec
-from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.identifiers import Micros
 from loom.runner.clock import Clock
 from loom.runner.queries import Serving
 from loom.settings import Settings
@@ -122,7 +123,7 @@ class WorkflowEnvironment(Loom):
         """The moment that it is in the environment (UTC)."""
         return _EPOCH + timedelta(microseconds=self._open_world().time.now)
 
-    async def advance(self, delta: timedelta | float) -> None:
+    async def advance(self, delta: Duration) -> None:
         """Let time pass (``timedelta`` or seconds), and whatever is due meanwhile happen.
 
         Returns when nothing goes on any more. For tests; what an activity does takes time by
@@ -133,15 +134,15 @@ class WorkflowEnvironment(Loom):
         await self.sleep(delta)
         await self._open_world().time.settled()
 
-    async def sleep(self, delta: timedelta | float) -> None:
+    async def sleep(self, delta: Duration) -> None:
         """Wait until so much time has passed (``timedelta`` or seconds).
 
         In a mock, it makes the activity take that long. In a test, it stands for whatever happens
         beside the workflows in the meantime.
         """
-        seconds = delta.total_seconds() if isinstance(delta, timedelta) else delta
+        length = micros("The time to sleep", delta)
         world, over = self._open_world(), asyncio.Event()
-        alarm = world.clock.call_at(world.time.now + round(seconds * MICROS_PER_SECOND), over.set)
+        alarm = world.clock.call_at(world.time.now + length, over.set)
         work = CURRENT_WORK.get(None)
         try:
             with world.time.watching() if work is None else work.resting():

@@ -258,10 +258,10 @@ async def test_a_chain_has_an_end_though_each_of_its_runs_is_brief(app: loom.Loo
     [
         ({"delay": 5, "start_at": datetime(2026, 5, 1, tzinfo=UTC)}, "either"),
         ({"delay": -1}, "negative"),
-        ({"delay": float("nan")}, "negative"),
+        ({"delay": float("nan")}, "number of seconds, not nan"),
         ({"start_at": datetime(2026, 5, 1)}, "time zone"),
-        ({"run_timeout": 0}, "positive"),
-        ({"execution_timeout": timedelta(seconds=-1)}, "positive"),
+        ({"run_timeout": 0}, "greater than 0"),
+        ({"execution_timeout": timedelta(seconds=-1)}, "greater than 0"),
     ],
 )
 async def test_times_that_mean_nothing_are_refused(app: loom.Loom, options: Any, why: str) -> None:

@@ -97,7 +97,8 @@ async def test_a_run_that_ends_badly_fails_alone(memory_dsn: str, workflow: Any)
 async def test_waiting_ends_at_its_timeout_and_the_run_goes_on(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Waiting)
-        with pytest.raises(TimeoutError):
+        which = f"{handle.workflow_id}' .run {handle.run_id}. has not ended within 0.01 s"
+        with pytest.raises(TimeoutError, match=which):
             await handle.result(timeout=0.01)
         await handle.signal("go", "on")
         assert await handle.result(10) == "on"

@@ -18,7 +18,7 @@ from loom.authoring.activity import (
 from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo, activity_info
 from loom.authoring.activity_options import ActivityOptions, with_recorded
 from loom.authoring.registry import Registry
-from loom.errors import ActivityError, DefinitionError, LoomError, PayloadError
+from loom.errors import ActivityError, ConfigurationError, DefinitionError, LoomError, PayloadError
 from loom.history.events import ActivityScheduled
 from loom.history.payloads import PayloadConverter
 from loom.retry import RetryPolicy
@@ -152,12 +152,11 @@ def test_a_generator_is_refused(function: Callable[..., Any]) -> None:
         ({"start_to_close_timeout": 1, "timeout_seconds": 1}, "either start_to_close_timeout or"),
         ({"timeout_seconds": 0}, "timeout_seconds must be greater than 0"),
         ({"timeout_seconds": -1}, "timeout_seconds must be greater than 0"),
-        ({"timeout_seconds": float("nan")}, "timeout_seconds must be greater than 0"),
-        ({"timeout_seconds": float("inf")}, "timeout_seconds must be greater than 0"),
+        ({"timeout_seconds": float("nan")}, "must be a timedelta or a number of seconds, not nan"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], problem: str) -> None:
-    with pytest.raises(DefinitionError, match=problem):
+    with pytest.raises(ConfigurationError, match=problem):
         activity(**options)(lambda: None)
 
 
@@ -260,5 +259,5 @@ def test_a_worker_is_given_activities_and_not_calls_of_them() -> None:
     "options", [{"retry_after": 1, "non_retryable": True}, {"retry_after": -1}]
 )
 def test_an_activity_error_that_makes_no_sense_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="retry_after must not be negative"):
+    with pytest.raises(ValueError, match="retry_after must not be"):
         ActivityError("no", **options)
