@@ -78,6 +78,9 @@ class ActivityDefinition:
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by the names of their parameters; ``PayloadError`` when they do not fit."""
+        names, fewest = self._types._plain_names
+        if not kwargs and fewest <= len(args) <= len(names):
+            return dict(zip(names, args, strict=False))
         try:
             return dict(self._types._signature.bind(*args, **kwargs).arguments)
         except TypeError as error:
@@ -85,6 +88,8 @@ class ActivityDefinition:
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
         """Call the function with arguments by name, as ``bind`` made them."""
+        if self._types._plain_names[0]:
+            return self.function(**arguments)
         bound = inspect.BoundArguments(self._types._signature, dict(arguments))
         return self.function(*bound.args, **bound.kwargs)
 
@@ -120,6 +125,15 @@ class ActivityDefinition:
     @cached_property
     def _result_type(self) -> Any:
         return type_hints(self.function).get("return", Any)
+
+    @cached_property
+    def _plain_names(self) -> tuple[tuple[str, ...], int]:
+        """The parameters, if each may be given by its place or its name, as mostly; and how many
+        must be given."""
+        parameters = self._signature.parameters.values()
+        if any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
+            return (), 1
+        return tuple(p.name for p in parameters), sum(p.default is p.empty for p in parameters)
 
     @cached_property
     def _signature(self) -> inspect.Signature:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from loom.errors import HistoryError
@@ -32,7 +33,11 @@ def known_flags(recorded: Iterable[str]) -> frozenset[Flag]:
     Raises ``HistoryError`` for one that this version of Loom does not know, since the run cannot be
     replayed without it.
     """
-    names = frozenset(recorded)
+    return _known(frozenset(recorded))
+
+
+@lru_cache
+def _known(names: frozenset[str]) -> frozenset[Flag]:
     unknown = sorted(names.difference(Flag))
     if unknown:
         raise HistoryError(

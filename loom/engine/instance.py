@@ -16,8 +16,8 @@ The rules, on which replay rests:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from loom.authoring.context import WorkflowContext
@@ -92,12 +92,16 @@ class WorkflowInstance(RunRuntime):
                 arrivals.append((sequence, stamped))
         # Ended from outside before its code had done anything that is recorded: perhaps none ran.
         codeless = not commands and not for_reading and _ends_at_once([s for _, s in arrivals])
-        with self._unwound_on_error(), self._recorder.replaying(commands):
-            for sequence, arrival in arrivals:
-                if on_arrival is not None:
-                    on_arrival(sequence, arrival)
-                if not codeless or not isinstance(arrival.event, WorkflowStarted):
-                    self._take(arrival)
+        try:
+            with self._recorder.replaying(commands):
+                for sequence, arrival in arrivals:
+                    if on_arrival is not None:
+                        on_arrival(sequence, arrival)
+                    if not codeless or not isinstance(arrival.event, WorkflowStarted):
+                        self._take(arrival)
+        except BaseException:
+            self.unwind()
+            raise
 
     def activate(self, arrivals: Sequence[Stamped]) -> Decision:
         """Deliver arrivals and say what follows.
@@ -109,15 +113,17 @@ class WorkflowInstance(RunRuntime):
         self._log.lines = []
         taken = 0
         try:
-            with self._unwound_on_error():
-                for sent in arrivals:
-                    if not self.is_open:
-                        break
-                    taken += 1
-                    arrival = self._admitted(sent)
-                    if arrival is not None and self._expects(arrival.event):
-                        turn.append(arrival)
-                        self._take(arrival)
+            for sent in arrivals:
+                if not self.is_open:
+                    break
+                taken += 1
+                arrival = self._admitted(sent)
+                if arrival is not None and self._expects(arrival.event):
+                    turn.append(arrival)
+                    self._take(arrival)
+        except BaseException:
+            self.unwind()
+            raise
         finally:
             self._log.pass_on()
         children = () if self.is_open else self._children.open
@@ -202,17 +208,13 @@ class WorkflowInstance(RunRuntime):
         return (self._loop.now, self._recorder.length) if self.is_replaying else None
 
     @property
-    def is_open(self) -> bool:
-        return self.status.is_open
-
-    @property
     def wake_at(self) -> Micros | None:
         """When the next timer or deadline is due; ``None`` when there is none to wait for."""
         if not self.is_open:
             return None
         end = None if self._limits is None else self._limits.deadline
         moments = (self._timers.next_at, self._activities.next_deadline, end)
-        return min((moment for moment in moments if moment is not None), default=None)
+        return min([moment for moment in moments if moment is not None], default=None)
 
     @property
     def coroutines(self) -> list[Any]:
@@ -226,14 +228,6 @@ class WorkflowInstance(RunRuntime):
         # and gives the garbage collector no work.
         self._context = self._main = self._guard = None
         self._handlers.let_go()
-
-    @contextmanager
-    def _unwound_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.unwind()
-            raise
 
     # --- arrivals ---
 
@@ -252,15 +246,15 @@ class WorkflowInstance(RunRuntime):
     def _take(self, arrival: Stamped) -> None:
         self._loop.now = max(self._loop.now, arrival.at)
         self._recorder.length += 1
-        # It stops here when the input cannot be read for want of a codec.
-        with suppress(StopReplay):
+        try:
             _DELIVER[type(arrival.event)](self, arrival.event)
-        self._loop.run_until_quiescent()
-        self._recorder.raise_if_halted()
-        main = self._main
-        if self.is_open and main is not None and main.done() and self._handlers.may_close:
-            with suppress(StopReplay):
+            self._loop.run_until_quiescent()
+            self._recorder.raise_if_halted()
+            main = self._main
+            if self.is_open and main is not None and main.done() and self._handlers.may_close:
                 self._close(main)
+        except StopReplay:
+            # As when an input cannot be read for want of a codec.
             self._recorder.raise_if_halted()
 
     def _expects(self, event: Event) -> bool:
@@ -337,7 +331,7 @@ class WorkflowInstance(RunRuntime):
         self._end(FINAL_STATUS[type(final)])
 
     def _end(self, status: RunStatus) -> None:
-        self.status = status
+        self.status, self.is_open = status, False
         self._updates.abandon()
         if not self._is_for_reading:
             self.unwind()

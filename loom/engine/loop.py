@@ -127,7 +127,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def run_until_quiescent(self) -> None:
         """Run callbacks until none is left, or until the loop is halted."""
         ready = self._ready
-        with self._running():
+        with _Running(self):
             for _ in range(MAX_CALLBACKS):
                 if not ready and not self.halted:
                     self._idle()
@@ -142,7 +142,16 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def unwind(self) -> None:
         """End every coroutine where it stands with ``StopReplay``; nothing they do counts."""
         self.halted = True
-        with self._running():
+        if self._tasks or self._async_generators:
+            self._unwind_all()
+        self._ready.clear()
+        # The run refers to its loop: without the way back both are freed when they are let go.
+        self._timers = _NoTimers()
+        self.when_idle = _nothing
+        self.guard = None
+
+    def _unwind_all(self) -> None:
+        with _Running(self):
             # One by one, since code that is being unwound may start more.
             while self._tasks:
                 task = next(iter(self._tasks))
@@ -152,12 +161,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 task.get_context().run(_unwind, task.get_coro())
             for generator in self._async_generators:
                 self._context.run(_unwind, generator.athrow(StopReplay()))
-        self._ready.clear()
         self._async_generators.clear()
-        # The run refers to its loop: without the way back both are freed when they are let go.
-        self._timers = _NoTimers()
-        self.when_idle = _nothing
-        self.guard = None
 
     def _idle(self) -> None:
         with suppress(StopReplay):  # of a loop that has been halted meanwhile
@@ -171,31 +175,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         refusing: Any = _Refusing(refuse)
         self._ready = self._timers = refusing
         try:
-            with self._running():
+            with _Running(self):
                 events._set_running_loop(None)
                 yield
         finally:
             self._ready, self._timers, self._task_count = ready, timers, count
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Be the thread's running loop, in place of the host's."""
-        host = events._get_running_loop()
-        # There is none in a plain callback of the host's, as where lost leases are told.
-        host_task = tasks.current_task(host) if host else None
-        if host_task is not None:
-            tasks._swap_current_task(host, None)  # type: ignore[attr-defined]
-        hooks = sys.get_asyncgen_hooks()
-        # The host's hooks would finish the workflow's async generators on the host's loop.
-        sys.set_asyncgen_hooks(firstiter=self._hold, finalizer=None)
-        events._set_running_loop(self)
-        try:
-            yield
-        finally:
-            events._set_running_loop(host)
-            sys.set_asyncgen_hooks(*hooks)
-            if host_task is not None:
-                tasks._swap_current_task(host, host_task)  # type: ignore[attr-defined]
 
     # --- what asyncio asks of a loop ---
 
@@ -245,13 +229,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         number = self._first_hash + self._task_count
         task = WorkflowTask(coro, number=number, loop=self, name=name, **options)
         self._tasks[task] = None
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._forget, context=self._context)
         return task
 
     def start(self, coro: Any) -> asyncio.Task[Any]:
         """Create the run's first task, in the run's own empty context."""
-        with self._running():
-            return self.create_task(coro, context=self._context)
+        return self.create_task(coro, context=self._context)
 
     @property
     def coroutines(self) -> list[Any]:
@@ -283,6 +266,33 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
+
+
+class _Running:
+    """While it is entered, a loop is the thread's running one, in place of the host's."""
+
+    # Not made of a generator, which would cost half as much again as a turn's callbacks.
+    __slots__ = ("_hooks", "_host", "_host_task", "_loop")
+
+    def __init__(self, loop: DeterministicLoop) -> None:
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._host = host = events._get_running_loop()
+        # There is none in a plain callback of the host's, as where lost leases are told.
+        self._host_task = tasks.current_task(host) if host else None
+        if self._host_task is not None:
+            tasks._swap_current_task(host, None)  # type: ignore[attr-defined]
+        self._hooks = sys.get_asyncgen_hooks()
+        # The host's hooks would finish the workflow's async generators on the host's loop.
+        sys.set_asyncgen_hooks(firstiter=self._loop._hold, finalizer=None)
+        events._set_running_loop(self._loop)
+
+    def __exit__(self, *error: object) -> None:
+        events._set_running_loop(self._host)
+        sys.set_asyncgen_hooks(*self._hooks)
+        if self._host_task is not None:
+            tasks._swap_current_task(self._host, self._host_task)  # type: ignore[attr-defined]
 
 
 def _refusal(method: str) -> Callable[..., NoReturn]:

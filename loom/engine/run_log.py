@@ -39,6 +39,8 @@ class RunLog:
     def pass_on(self) -> None:
         """Give the lines to ``logging``: after the turn, where no handler can run on the
         workflow's loop or raise into its code."""
+        if not self.lines and not self._unkept:
+            return
         lines, self._unkept = [*self._unkept, *self.lines], []
         for line in lines:
             with suppress(Exception):

@@ -65,6 +65,7 @@ class RunRuntime(Runtime):
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.status = RunStatus.RUNNING
+        self.is_open = True
         self._workflow = workflow
         self._make_random = random
         self._random: Random | None = None

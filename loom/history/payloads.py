@@ -53,12 +53,12 @@ class PayloadConverter:
         Raises ``PayloadError`` when it does not fit, or cannot be written as JSON, and
         ``CodecError`` when a codec fails.
         """
-        tag = type_name(type(value)) if declared is Any else _tag(declared)
         try:
-            adapter = _adapter(declared)
-            pair = adapter.validate_python((tag, value))
+            form = _form(declared)
+            tag = type_name(type(value)) if declared is Any else form.tag
+            pair = form.validate((tag, value))
             # By the fields' own names: a model may have one alias to read by, another to write by.
-            data = adapter.serializer.to_json(pair, by_alias=False, warnings="error")
+            data = form.write(pair, by_alias=False, warnings="error")
             if len(data) >= _READER_LIMITS:
                 from_json(data)
         except Exception as error:
@@ -85,9 +85,9 @@ class PayloadConverter:
         data = self.unwrap(data)
         try:
             # By alias too: whoever sent it as a plain value wrote it as the model wants it.
-            tag, value = _adapter(declared).validate_json(data, by_alias=True, by_name=True)
+            tag, value = _form(declared).read(data, by_alias=True, by_name=True)
             if declared is Any and tag in _PLAIN:
-                value = _adapter(_PLAIN[tag]).validate_json(data)[1]
+                value = _form(_PLAIN[tag]).read(data)[1]
         except Exception as error:
             raise PayloadError(_explain("cannot be read", declared, error)) from error
         return value
@@ -135,20 +135,29 @@ _PLAIN: Final[dict[str, Any]] = {
 }
 
 
-def _adapter(declared: Any) -> TypeAdapter[tuple[str, Any]]:
+class _Form:
+    """How the payloads of one declared type are written and read."""
+
+    __slots__ = ("read", "tag", "validate", "write")
+
+    def __init__(self, declared: Any) -> None:
+        # The tuple is the payload itself, and lets the configuration reach dataclasses and
+        # TypedDicts, which refuse one of their own from outside.
+        adapter = TypeAdapter[tuple[str, Any]](tuple[str, declared], config=_CONFIG)
+        self.tag = _tag(declared)
+        self.validate = adapter.validator.validate_python
+        self.write = adapter.serializer.to_json
+        self.read = adapter.validator.validate_json
+
+
+_cached_form = lru_cache(maxsize=4096)(_Form)
+
+
+def _form(declared: Any) -> _Form:
     try:
-        return _cached_adapter(declared)
+        return _cached_form(declared)
     except TypeError:  # an unhashable annotation
-        return _new_adapter(declared)
-
-
-def _new_adapter(declared: Any) -> TypeAdapter[tuple[str, Any]]:
-    # The tuple is the payload itself, and lets the configuration reach dataclasses and TypedDicts,
-    # which refuse one of their own from outside.
-    return TypeAdapter(tuple[str, declared], config=_CONFIG)
-
-
-_cached_adapter = lru_cache(maxsize=4096)(_new_adapter)
+        return _Form(declared)
 
 
 def _tag(declared: Any) -> str:
