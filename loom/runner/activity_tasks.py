@@ -167,6 +167,9 @@ class ActivityTasks:
     def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         if attempt.task is task:  # and not one that has its outcome to complete since
             self._running.discard(attempt)
+            # The task's context refers to the attempt: together they would be garbage that only
+            # the collector frees.
+            attempt.task = None
         self._slots.free(attempt.name)
         if task.cancelled():
             if attempt.given_up:
