@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from loom.authoring.lint.at_start import check_order
-from loom.authoring.names import check_id
 from loom.authoring.registry import Registry
 from loom.authoring.workflow import CURRENT_STARTER, Starter
 from loom.client import Client
-from loom.errors import ConfigurationError
+from loom.errors import ConfigurationError, DefinitionError
 from loom.finding import FindsRuns
+from loom.given import check_id, check_number, shown
 from loom.history.payloads import PayloadCodec, PayloadConverter
 from loom.identifiers import MICROS_PER_SECOND, RunId
 from loom.opened import Opened
@@ -53,10 +53,10 @@ class Loom(StartsRuns, FindsRuns):
         settings: Settings | None = None,
         codecs: Sequence[PayloadCodec] = (),
     ) -> None:
-        self.settings = settings or Settings.load()
-        self.dsn = dsn or self.settings.dsn
-        self._codecs = tuple(codecs)
+        self.settings = _settings(settings)
+        self.dsn = _dsn(dsn, self.settings)
         self._converter = PayloadConverter(codecs)
+        self._codecs = self._converter.codecs
         self._closings = Closings()
         self._workers: list[Worker] = []
         self._starter_token: Token[Starter] | None = None
@@ -106,11 +106,18 @@ class Loom(StartsRuns, FindsRuns):
                 more than ``LOOM_PROCESSES``.
 
         Raises:
-            DefinitionError: something given is no workflow or activity, two share a name, or a
-                workflow's code goes through a set, so that it would not replay.
+            DefinitionError: nothing is given, or what is no workflow or activity; two share a
+                name; or a workflow's code goes through a set, so that it would not replay.
+            ConfigurationError: the concurrency is not from 1 to 1,000,000.
+            PayloadError: no store could hold the queue's name.
         """
         opened = self._open_parts()
         registry = Registry(workflows, activities)
+        if not registry:
+            raise DefinitionError(
+                "This worker would have nothing to do: give it workflows=[...], activities=[...] "
+                "or both."
+            )
         check_order((each.cls for each in registry.workflows.values()), self.settings.guards)
         return Worker(
             store=opened.store,
@@ -195,9 +202,32 @@ class Loom(StartsRuns, FindsRuns):
         return any(worker.owns(run_id) for worker in self._workers)
 
 
+def _settings(given: object) -> Settings:
+    if given is None:
+        return Settings.load()
+    if not isinstance(given, Settings):
+        raise ConfigurationError(
+            f"settings={shown(given)} are none: give a loom.Settings(...), or leave them to the "
+            "environment."
+        )
+    return given
+
+
+def _dsn(given: object, settings: Settings) -> str:
+    # An empty one is no default: it is a variable that somebody forgot to set.
+    if given is None:
+        return settings.dsn
+    if not isinstance(given, str):
+        raise ConfigurationError(
+            f"dsn={shown(given)} is no text: it should look like sqlite:///file.db or "
+            "postgresql://user@host/name."
+        )
+    return given
+
+
 def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOptions:
-    if concurrency is not None and concurrency < 1:
-        raise ConfigurationError("A worker's concurrency must be at least 1.")
+    if concurrency is not None:
+        check_number("concurrency", concurrency, least=1)
 
     def micros(seconds: float) -> int:
         return round(seconds * MICROS_PER_SECOND)

@@ -8,8 +8,8 @@ from typing import Any
 from loom.access import Call, RunAccess, SentUpdate
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerKind
-from loom.authoring.names import check_id
 from loom.errors import WorkflowAlreadyStartedError
+from loom.given import check_id
 from loom.history.events import SignalReceived, UpdateCompleted
 from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter

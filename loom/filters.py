@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final, TypedDict
+from datetime import datetime
+from typing import TypedDict
 
 from loom.errors import ConfigurationError
+from loom.given import check_flag, check_moment, check_optional_id, shown
 from loom.history.status import RunStatus
 from loom.history.tags import TagValue, encode_tags
 from loom.identifiers import Micros, WorkflowId
 from loom.storage.records import RunFilter
-
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class FilterKeywords(TypedDict, total=False):
@@ -48,16 +47,17 @@ def run_filter(
     """What a store is asked.
 
     Raises ``ConfigurationError`` for a status that there is not and for a moment without a time
-    zone, and ``PayloadError`` for what cannot be a tag.
+    zone, and ``PayloadError`` for what can be no id, name or tag.
     """
     return RunFilter(
         status=_status(status),
-        is_open=open,
-        name=name,
-        version=version,
-        workflow_id=id,
-        workflow_id_prefix=id_prefix,
-        tags=encode_tags(tags or {}),
+        is_open=check_flag("open", open),
+        name=check_optional_id("workflow name", name),
+        version=check_optional_id("version", version),
+        workflow_id=check_optional_id("workflow id", id),
+        # Every id begins with nothing.
+        workflow_id_prefix=check_optional_id("beginning of a workflow id", id_prefix or None),
+        tags={} if tags is None else encode_tags(tags),
         created_from=_moment("started_after", started_after),
         created_before=_moment("started_before", started_before),
         closed_from=_moment("closed_after", closed_after),
@@ -72,12 +72,10 @@ def _status(status: RunStatus | str | None) -> RunStatus | None:
         return RunStatus(str(status).upper())
     except ValueError:
         known = ", ".join(RunStatus)
-        raise ConfigurationError(f"There is no status {status!r}; there are: {known}.") from None
+        raise ConfigurationError(
+            f"There is no status {shown(status)}; there are: {known}."
+        ) from None
 
 
 def _moment(name: str, moment: datetime | None) -> Micros | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise ConfigurationError(f"{name}={moment!r} needs a time zone, for example UTC.")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return None if moment is None else check_moment(name, moment)

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any, Unpack
 
 from loom.authoring.compiled import compiled_workflow
-from loom.authoring.names import check_id
+from loom.errors import ConfigurationError, HistoryFormatError
 from loom.filters import FilterKeywords, run_filter
+from loom.given import check_id, check_keywords, check_number, check_optional_id, shown
 from loom.handle import WorkflowHandle
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
@@ -38,6 +39,7 @@ class FindsRuns(Openable):
                 are answered here without a worker.
         """
         client, checked = self._open_parts().client, check_id("workflow id", id)
+        run_id = check_optional_id("run id", run_id)
         if workflow is None:
             return WorkflowHandle(client, checked, run_id)
         code = compiled_workflow(workflow)
@@ -74,8 +76,9 @@ class FindsRuns(Openable):
             before: the last run of the previous page. What starts meanwhile moves no page.
 
         Raises:
-            ConfigurationError: there is no such status, or a moment has no time zone.
-            PayloadError: what is asked for cannot be a tag.
+            ConfigurationError: there is no such status, a moment has no time zone, or the limit is
+                not from 1 to 1,000,000.
+            PayloadError: what is asked for cannot be an id, a name or a tag.
         """
         where = run_filter(
             status=status,
@@ -90,14 +93,17 @@ class FindsRuns(Openable):
             closed_after=closed_after,
             closed_before=closed_before,
         )
+        where = replace(where, limit=check_number("limit", limit, least=1))
         client = self._open_parts().client
         if before is not None:
+            _check_page(before)
             before_key = await client.run_key(before.workflow_id, before.run_id)
             where = replace(where, before=before_key)
-        return await client.list_runs(replace(where, limit=limit))
+        return await client.list_runs(where)
 
     async def count(self, **filters: Unpack[FilterKeywords]) -> int:
         """How many runs match; the filters are those of ``list``."""
+        check_keywords("count", filters, FilterKeywords.__annotations__)
         return await self._open_parts().client.count_runs(run_filter(**filters))
 
     def histories(
@@ -142,7 +148,11 @@ class FindsRuns(Openable):
 
         Raises:
             DefinitionError: something given is no workflow, or two share a name and version.
+            ConfigurationError, PayloadError: the sample is no number, or a name can be none.
         """
+        check_number("sample", sample, least=0)
+        check_optional_id("workflow name", name)
+        check_optional_id("queue", queue)
         replayer = Replayer(workflows, codecs=self._codecs, guards=self.settings.guards)
         client = self._open_parts().client
         return client.check(replayer, name=name, queue=queue, sample=sample)
@@ -167,6 +177,17 @@ class FindsRuns(Openable):
             WorkflowAlreadyStartedError: the run is here already, or an open one has its id.
         """
         client = self._open_parts().client
+        if not isinstance(history, RunHistory):
+            raise HistoryFormatError(
+                f"{shown(history)} is no RunHistory: RunHistory.from_json reads one."
+            )
         workflow_id = history.workflow_id if id is None else id
         run = await client.import_history(history, workflow_id, stays_open=open)
         return WorkflowHandle(client, run.workflow_id, run.run_id)
+
+
+def _check_page(before: object) -> None:
+    if not isinstance(before, WorkflowInfo):
+        raise ConfigurationError(
+            f"before={shown(before)} is no run of a page: give the last that app.list gave."
+        )

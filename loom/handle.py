@@ -7,6 +7,8 @@ from typing import Any, Concatenate, Generic, TypeVar, overload
 
 from loom.access import Call, RunAccess
 from loom.durations import Duration, timeout_seconds
+from loom.errors import PayloadError
+from loom.given import check_id
 from loom.history.export import RunHistory
 from loom.history.status import RunStatus
 from loom.identifiers import RunId, WorkflowId
@@ -74,7 +76,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             self.run_id,
             self._result_type,
             code=self._code,
-            request_id=request_id,
+            request_id=check_id("request id", request_id),
         )
 
     @overload
@@ -100,7 +102,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
             DefinitionError: the method is no signal handler.
         """
-        call, request_id = self._call(signal, args, kwargs)
+        call, request_id = self._request("signal", signal, args, kwargs)
         await self._access.signal(self.workflow_id, self.run_id, call, self._code, request_id)
 
     @overload
@@ -128,7 +130,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             QueryFailedError: the handler raised.
             PayloadError: the arguments do not fit the handler's parameters.
         """
-        call, _ = self._call(query, args, kwargs)
+        call, _ = _call("query", query, args, kwargs, ("payload",))
         return await self._access.query(self.workflow_id, self.run_id, call, self._code)
 
     @overload
@@ -169,7 +171,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
             DefinitionError: the method is no update handler.
         """
-        call, request_id = self._call(update, args, kwargs)
+        call, request_id = self._request("update", update, args, kwargs)
         return await (await self._send_update(call, request_id)).result()
 
     @overload
@@ -197,12 +199,13 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         Nobody has looked at it then: whether it was accepted is told with its result. The arguments
         are those of ``update``, which raises as this does when the update cannot be sent.
         """
-        call, request_id = self._call(update, args, kwargs)
+        call, request_id = self._request("update", update, args, kwargs)
         return await self._send_update(call, request_id)
 
     def update_handle(self, update_id: str) -> UpdateHandle[Any]:
         """A handle to an update that was sent with that request id, from anywhere."""
-        return UpdateHandle(self._access, self.workflow_id, self.run_id, update_id)
+        known = check_id("request id", update_id)
+        return UpdateHandle(self._access, self.workflow_id, self.run_id, known)
 
     async def _send_update(self, call: Call, request_id: str | None) -> UpdateHandle[Any]:
         sent = await self._access.start_update(
@@ -212,13 +215,11 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             self._access, self.workflow_id, sent.run_id, sent.update_id, sent.result_type
         )
 
-    def _call(
-        self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    def _request(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Call, str | None]:
-        if not isinstance(target, str):
-            return Call(target, args, kwargs), self._request_id
-        payload, request_id = _by_name(*args, **kwargs)
-        return Call(target, payload=payload), request_id or self._request_id
+        call, request_id = _call(kind, target, args, kwargs, ("payload", "request_id"))
+        return call, self._request_id if request_id is None else request_id
 
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the run to end: its code gets ``asyncio.CancelledError`` and may clean up first.
@@ -296,5 +297,22 @@ class UpdateHandle(Generic[R_co]):  # noqa: UP046
         return f"<UpdateHandle {self.update_id!r} of {self.workflow_id!r}>"
 
 
-def _by_name(payload: Any = None, *, request_id: str | None = None) -> tuple[Any, str | None]:
-    return payload, request_id
+def _call(
+    kind: str,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    by_name: tuple[str, ...],
+) -> tuple[Call, str | None]:
+    """A call of a method with its arguments, or of a name with one payload and a request id."""
+    if not isinstance(target, str):
+        return Call(target, args, kwargs), None
+    unknown = [name for name in kwargs if name not in by_name]
+    if unknown or len(args) > 1 or (args and "payload" in kwargs):
+        raise PayloadError(
+            f"By its name the {kind} {target!r} takes one payload: give its arguments as a dict, "
+            f"as in handle.{kind}({target!r}, {{'name': value}}), or the method in place of the "
+            "name."
+        )
+    payload = args[0] if args else kwargs.get("payload")
+    return Call(target, payload=payload), kwargs.get("request_id")

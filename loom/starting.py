@@ -11,6 +11,7 @@ from loom.authoring.compiled import compiled_workflow
 from loom.authoring.starting import ConflictPolicy, ReusePolicy, StartKeywords, StartOptions
 from loom.authoring.workflow import Given, Runnable, Workflow
 from loom.durations import Duration
+from loom.given import check_keywords
 from loom.handle import WorkflowHandle
 from loom.history.tags import TagValue
 from loom.identifiers import WorkflowId
@@ -116,7 +117,7 @@ class StartsRuns(Openable):
         )
         if isinstance(workflow, str):
             starts = self._open_parts().starts
-            return await starts.start_by_name(workflow, version or "1", input, options)
+            return await starts.start_by_name(workflow, version, input, options)
         compiled_workflow(workflow).version_for(version)
         return await self._start(workflow, input, options)
 
@@ -208,12 +209,13 @@ class StartsRuns(Openable):
                 ``request_id`` is safe.
             ConfigurationError: there is an ``idempotency_key``, which cannot speak for the signal.
         """
+        check_keywords("start_with_signal", options, StartKeywords.__annotations__)
         if isinstance(signal, str):
             call = Call(signal, payload=payload)
         else:
             call = Call(signal, () if payload is None else (payload,))
         return await self._open_parts().starts.start_with_signal(
-            workflow, version or "1", input, call, request_id, StartOptions(**options)
+            workflow, version, input, call, request_id, StartOptions(**options)
         )
 
     async def _start(

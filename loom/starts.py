@@ -10,7 +10,6 @@ from typing import Any, Final
 from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.handlers import HandlerKind
-from loom.authoring.names import check_id
 from loom.authoring.starting import ReusePolicy, StartOptions
 from loom.client import Client
 from loom.errors import (
@@ -19,6 +18,7 @@ from loom.errors import (
     WorkflowClosedError,
     WorkflowNotFoundError,
 )
+from loom.given import check_id
 from loom.handle import WorkflowHandle
 from loom.history.events import SignalReceived, request_message_id
 from loom.history.limits import limits
@@ -73,11 +73,11 @@ class Starts:
         return self._handle(outcome, request, options, workflow)
 
     async def start_by_name(
-        self, name: str, version: str, input: Any, options: StartOptions
+        self, name: str, version: str | None, input: Any, options: StartOptions
     ) -> WorkflowHandle[Any]:
         """Start a run of a workflow that some worker has the code of."""
         check_id("workflow name", name)
-        check_id("version", version)
+        version = _version(version)
         payload = self._converter.encode(input, Any)
         request = self._request(name, version, payload, options)
         outcome = await self._start(request, options)
@@ -86,7 +86,7 @@ class Starts:
     async def start_with_signal(
         self,
         workflow: type[Any] | str,
-        version: str,
+        version: str | None,
         input: Any,
         call: Call,
         request_id: str | None,
@@ -95,7 +95,7 @@ class Starts:
         """Start a run with a signal in its inbox, or send that to the open run of the id."""
         code = None if isinstance(workflow, str) else compiled_workflow(workflow)
         name = check_id("workflow name", workflow) if code is None else code.name
-        version = check_id("version", version) if code is None else code.version
+        version = code.version_for(version) if code is not None else _version(version)
         payload = self._converter.encode(input, Any if code is None else code.input_type)
         signal = self._first_signal(call, code, request_id, options)
         request = replace(self._request(name, version, payload, options), signal=signal)
@@ -148,7 +148,7 @@ class Starts:
             run_id=run_id,
             queue=options.queue,
             payload=payload,
-            tags=encode_tags(options.tags or {}),
+            tags={} if options.tags is None else encode_tags(options.tags),
             memo=None if options.memo is None else self._converter.encode(options.memo, Any),
             refused_after=_REFUSED_AFTER[options.reuse],
             start_at=begins_at if begins_at > now else None,
@@ -199,6 +199,11 @@ class Starts:
         _check_outcome(outcome, request, options)
         run, result_type = outcome.run, Any if code is None else code.result_type
         return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type, code=code)
+
+
+def _version(given: str | None) -> str:
+    """The version of a workflow whose class is not at hand."""
+    return "1" if given is None else check_id("version", given)
 
 
 def _is_in_the_way(outcome: StartOutcome, request: StartRequest) -> bool:

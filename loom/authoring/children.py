@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from loom.authoring.names import check_id
 from loom.authoring.runtime import Runtime
 from loom.errors import ChildWorkflowError
+from loom.given import check_choice, check_id, check_text
 from loom.history.relatives import ParentClosePolicy
 from loom.identifiers import RunId, WorkflowId
 
@@ -21,8 +21,8 @@ type ParentClose = Literal["terminate", "cancel", "abandon"]
 class ChildOptions:
     """The keywords of a child's start, checked.
 
-    Raises ``PayloadError`` for an id or name that no store could hold, and ``ValueError`` for an
-    unknown policy.
+    Raises ``PayloadError`` for an id or name that no store could hold, and ``ConfigurationError``
+    for an unknown policy.
     """
 
     id: WorkflowId | None = None
@@ -39,6 +39,7 @@ class ChildOptions:
         ):
             if value is not None:
                 check_id(what, value)
+        check_choice("parent_close_policy", self.parent_close_policy, list(ParentClosePolicy))
         object.__setattr__(self, "policy", ParentClosePolicy(self.parent_close_policy))
 
 
@@ -95,7 +96,7 @@ class ChildHandle(Generic[R_co]):  # noqa: UP046
 
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the child to end; it may clean up first. Does nothing when it has closed."""
-        self._runtime.cancel_child(self._child, reason)
+        self._runtime.cancel_child(self._child, check_text("reason", reason))
 
     def __repr__(self) -> str:
         return f"<ChildHandle {self.workflow_id!r}>"

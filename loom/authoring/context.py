@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, overload
 from loom.authoring.activity import activity_definition
 from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
-from loom.authoring.names import check_id, check_name, returned_type
+from loom.authoring.names import check_name, returned_type
 from loom.authoring.other_runs import OtherRuns
 from loom.authoring.runtime import Runtime
 from loom.authoring.saga import OnError, Saga, refuse_in_sagas
 from loom.authoring.state import StateSchema, WorkflowState
 from loom.authoring.waiting import check_condition, described, holds
 from loom.durations import Duration, micros, shown, timeout_seconds
+from loom.given import check_id
 from loom.history.tags import TagValue, decode_tag, encode_changes
 from loom.identifiers import Micros, RunId, WorkflowId
 

@@ -5,37 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from loom.errors import DefinitionError, PayloadError
-from loom.identifiers import MAX_ID_LENGTH
+from loom.errors import DefinitionError
+from loom.given import name_problem, shown
 
 
 def check_name(what: str, name: object) -> str:
     """The name itself, if every store can hold it. Raises ``DefinitionError`` otherwise."""
     problem = name_problem(name)
     if problem or not isinstance(name, str):
-        raise DefinitionError(f"The {what} name {name!r} {problem}.")
+        raise DefinitionError(f"The {what} name {shown(name)} {problem}.")
     return name
-
-
-def check_id(what: str, value: object) -> str:
-    """An id or name from outside. Raises ``PayloadError`` when no store could hold it."""
-    problem = name_problem(value)
-    if problem or not isinstance(value, str):
-        raise PayloadError(f"The {what} {value!r} {problem}.")
-    return value
-
-
-def name_problem(name: object) -> str | None:
-    """What is wrong with a name or id, as the end of a sentence; ``None`` when nothing is."""
-    if not isinstance(name, str):
-        return "is not a string"
-    if not name:
-        return "is empty"
-    if len(name) > MAX_ID_LENGTH:
-        return f"is longer than {MAX_ID_LENGTH} characters"
-    if not name.isprintable():
-        return "holds control or other unprintable characters"
-    return None
 
 
 def type_hints(annotated: Callable[..., Any]) -> dict[str, Any]:

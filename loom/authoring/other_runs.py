@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from loom.authoring.children import ChildHandle, ChildOptions, ParentClose, awaited
-from loom.authoring.names import check_id
 from loom.authoring.runtime import Runtime
+from loom.given import check_id, check_optional_id, check_text
 from loom.identifiers import RunId, WorkflowId
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class OtherRuns:
                 not started since an open run has its id.
             PayloadError: the input does not fit the workflow's input type; nothing was started.
             DefinitionError: the class is no workflow.
+            ConfigurationError: there is no such policy.
         """
         options = ChildOptions(
             id=id, version=version, queue=queue, parent_close_policy=parent_close_policy
@@ -153,7 +154,8 @@ class OtherRuns:
         Raises ``PayloadError`` when the payload cannot be stored.
         """
         check_id("signal name", name)
-        self._runtime.send_signal(check_id("workflow id", id), _checked(run_id), name, payload)
+        checked = check_id("workflow id", id), check_optional_id("run id", run_id)
+        self._runtime.send_signal(*checked, name, payload)
 
     async def cancel_workflow(
         self, id: WorkflowId, *, reason: str = "", run_id: RunId | None = None
@@ -162,9 +164,8 @@ class OtherRuns:
 
         Args:
             run_id: one run in particular, or those that continue it; by default the open one.
+
+        Raises ``PayloadError`` when no store could hold an id, or the reason is no text.
         """
-        self._runtime.send_cancel(check_id("workflow id", id), _checked(run_id), reason)
-
-
-def _checked(run_id: RunId | None) -> RunId | None:
-    return None if run_id is None else check_id("run id", run_id)
+        checked = check_id("workflow id", id), check_optional_id("run id", run_id)
+        self._runtime.send_cancel(*checked, check_text("reason", reason))

@@ -8,6 +8,7 @@ from typing import Any
 from loom.authoring.activity import ActivityDefinition, activity_definition
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.errors import DefinitionError
+from loom.given import shown
 
 
 class Registry:
@@ -22,10 +23,13 @@ class Registry:
     ) -> None:
         self.workflows: dict[tuple[str, str], CompiledWorkflow] = {}
         self.activities: dict[str, ActivityDefinition] = {}
-        for cls in workflows:
+        for cls in _listed("workflows", workflows):
             self._add_workflow(compiled_workflow(cls))
-        for function in activities:
+        for function in _listed("activities", activities):
             self._add_activity(activity_definition(function))
+
+    def __bool__(self) -> bool:
+        return bool(self.workflows or self.activities)
 
     def workflow(self, name: str, version: str) -> CompiledWorkflow | None:
         return self.workflows.get((name, version))
@@ -51,3 +55,12 @@ class Registry:
         if self.activities.setdefault(definition.name, definition) is not definition:
             raise DefinitionError(f"Two activities are named {definition.name!r}.")
         _ = (definition.arguments_type, definition.result_type)
+
+
+def _listed[T](what: str, given: Iterable[T]) -> Iterable[T]:
+    """What was given, if it is several: one alone is easily given without its brackets."""
+    # A class may be iterable, as an enumeration is.
+    if isinstance(given, type | str | bytes) or not isinstance(given, Iterable):
+        name = getattr(given, "__name__", "...")
+        raise DefinitionError(f"{what}={shown(given)} is no list: write {what}=[{name}].")
+    return given

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypeAliasType, TypedDict, get_args
+from datetime import datetime
+from typing import Any, Literal, TypedDict, get_args
 
-from loom.authoring.names import check_id
 from loom.durations import Duration, positive_micros, whole_micros
 from loom.errors import ConfigurationError
+from loom.given import check_choice, check_id, check_moment, shown
 from loom.history.tags import TagValue
 from loom.identifiers import END_OF_TIME, Micros, WorkflowId, in_micros
 from loom.retry import RetryPolicy
@@ -66,8 +66,8 @@ class StartOptions:
         check_id("queue", self.queue)
         if self.idempotency_key is not None:
             check_id("idempotency key", self.idempotency_key)
-        _check_choice("on_conflict", self.on_conflict, ConflictPolicy)
-        _check_choice("reuse", self.reuse, ReusePolicy)
+        check_choice("on_conflict", self.on_conflict, get_args(ConflictPolicy.__value__))
+        check_choice("reuse", self.reuse, get_args(ReusePolicy.__value__))
         if self.on_conflict == "terminate_existing" and self.reuse == "reject":
             raise ConfigurationError(
                 "on_conflict='terminate_existing' leaves a run with the id behind that has ended, "
@@ -76,13 +76,11 @@ class StartOptions:
 
         if self.delay is not None and self.start_at is not None:
             raise ConfigurationError("A start takes either delay= or start_at=, and not both.")
-        if self.start_at is not None and self.start_at.tzinfo is None:
-            raise ConfigurationError(
-                f"start_at={self.start_at!r} needs a time zone, for example UTC."
-            )
+        if self.start_at is not None:
+            check_moment("start_at", self.start_at)
         retry = self.retry
         if retry is not None and not isinstance(retry, RetryPolicy):
-            raise ConfigurationError(f"retry={retry!r} is no RetryPolicy.")
+            raise ConfigurationError(f"retry={shown(retry)} is no RetryPolicy.")
         if retry is not None and (retry.retry_error or retry.retry_result):
             raise ConfigurationError(
                 "The retry policy of a run is kept in the database, which cannot keep functions: "
@@ -100,15 +98,5 @@ class StartOptions:
     def begins_at(self, now: Micros) -> Micros:
         """When the code of a run that is started now begins."""
         if self.start_at is not None:
-            return min(max(now, (self.start_at - _EPOCH) // _MICROSECOND), END_OF_TIME)
+            return min(max(now, check_moment("start_at", self.start_at)), END_OF_TIME)
         return min(now + (in_micros(self.delay) or 0), END_OF_TIME)
-
-
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def _check_choice(name: str, given: object, choices: TypeAliasType) -> None:
-    known: tuple[str, ...] = get_args(choices.__value__)
-    if given not in known:
-        raise ConfigurationError(f"There is no {name}={given!r}; there are: {', '.join(known)}.")

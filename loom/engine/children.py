@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from loom.authoring.children import ChildOptions, StartedChild
 from loom.authoring.compiled import compiled_workflow
-from loom.authoring.names import check_id
 from loom.engine.recorder import Recorder
 from loom.errors import (
     ChildWorkflowCancelledError,
@@ -17,6 +16,7 @@ from loom.errors import (
     ChildWorkflowTerminatedError,
     ChildWorkflowTimedOutError,
 )
+from loom.given import check_id
 from loom.history.events import (
     CancelSent,
     ChildCancelRequested,

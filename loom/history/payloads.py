@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -22,7 +22,8 @@ from uuid import UUID
 from pydantic import AllowInfNan, ConfigDict, TypeAdapter
 from pydantic_core import from_json
 
-from loom.errors import CodecError, PayloadError
+from loom.errors import CodecError, ConfigurationError, PayloadError
+from loom.given import shown
 from loom.history.failures import type_name
 
 
@@ -44,8 +45,8 @@ class PayloadConverter:
     """Turns values into payloads and back, by the types that the user declared."""
 
     def __init__(self, codecs: Sequence[PayloadCodec] = ()) -> None:
-        self._codecs = tuple(codecs)
-        self._by_name = {codec.name: codec for codec in codecs}
+        self.codecs = _checked(codecs)
+        self._by_name = {codec.name: codec for codec in self.codecs}
 
     def encode(self, value: object, declared: Any = Any) -> bytes:
         """Validate a value against its declared type and write it down.
@@ -67,7 +68,7 @@ class PayloadConverter:
 
     def wrap(self, data: bytes) -> bytes:
         """A JSON pair with every codec applied; ``unwrap`` undoes it. Raises ``CodecError``."""
-        for codec in self._codecs:
+        for codec in self.codecs:
             try:
                 data = _wrap(codec, data)
             except Exception as error:
@@ -113,6 +114,18 @@ class PayloadConverter:
             return codec.decode(inner)
         except Exception as error:
             raise CodecError(f"The codec {name!r} cannot decode a stored payload.") from error
+
+
+def _checked(codecs: object) -> tuple[PayloadCodec, ...]:
+    """Raises ``ConfigurationError`` for what are no codecs."""
+    several = tuple(codecs) if isinstance(codecs, Iterable) else (codecs,)
+    wrong = [each for each in several if not isinstance(each, PayloadCodec)]
+    if wrong or not isinstance(codecs, Iterable):
+        raise ConfigurationError(
+            f"codecs={shown(codecs)} must be a list of objects whose classes derive from "
+            "loom.PayloadCodec."
+        )
+    return several
 
 
 # NaN and infinities survive as constants and bytes as base64; pydantic's defaults lose both.
@@ -181,13 +194,5 @@ def _reasons(error: Exception) -> str:
     lines = []
     for item in errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in item["loc"][1:])
-        lines.append(f"{place + ': ' if place else ''}{item['msg']} (got {_shown(item['input'])})")
+        lines.append(f"{place + ': ' if place else ''}{item['msg']} (got {shown(item['input'])})")
     return "; ".join(lines)
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception as broken:
-        text = f"<its repr() raised {type(broken).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."

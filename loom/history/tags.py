@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from loom.errors import PayloadError
+from loom.given import shown
 from loom.identifiers import MAX_ID_LENGTH
 
 type TagValue = str | int | float | bool | datetime
@@ -27,11 +28,13 @@ _AFTER_ALL_DIGITS: Final = "~"
 
 def encode_tags(tags: Mapping[str, TagValue]) -> dict[str, str]:
     """Tags as they are stored. Raises ``PayloadError`` for a name or value that cannot be one."""
+    _check_mapping(tags)
     return {_checked_name(name): _encoded(name, value) for name, value in tags.items()}
 
 
 def encode_changes(tags: Mapping[str, TagValue | None]) -> dict[str, str | None]:
     """The same for changes, of which ``None`` takes a tag away."""
+    _check_mapping(tags)
     kept = encode_tags({name: value for name, value in tags.items() if value is not None})
     return {name: kept.get(_checked_name(name)) for name in tags}
 
@@ -51,12 +54,19 @@ def decode_tag(text: str) -> TagValue:
     raise ValueError(f"{text!r} is no tag")
 
 
+def _check_mapping(tags: object) -> None:
+    if not isinstance(tags, Mapping):
+        raise PayloadError(
+            f"Tags are a dict of names and values, as {{'stage': 'paid'}}, and not {shown(tags)}."
+        )
+
+
 def _checked_name(name: object) -> str:
     problem = "is not a string" if not isinstance(name, str) else _text_problem(name)
     if not problem and not name:
         problem = "is empty"
     if problem or not isinstance(name, str):
-        raise PayloadError(f"The tag name {name!r} {problem}.")
+        raise PayloadError(f"The tag name {shown(name)} {problem}.")
     return name
 
 
@@ -74,11 +84,11 @@ def _encoded(name: str, value: object) -> str:
             return f"n{_number(value)}"
     elif isinstance(value, datetime):
         problem = "has no time zone; give it one, for example UTC"
-        if value.tzinfo is not None and not _is_shown(value):
+        if value.utcoffset() is not None and not _is_shown(value):
             problem = "is beyond what a calendar holds in UTC"
-        elif value.tzinfo is not None:
+        elif value.utcoffset() is not None:
             return f"t{(value - _EPOCH) // timedelta(microseconds=1):020d}"
-    raise PayloadError(f"The tag {name!r} cannot be {_shown(value)}: it {problem}.")
+    raise PayloadError(f"The tag {name!r} cannot be {_kind_shown(value)}: it {problem}.")
 
 
 def _is_shown(moment: datetime) -> bool:
@@ -131,5 +141,5 @@ def _read_number(text: str) -> int | float:
     return int(signed) * 10**exponent if exponent >= 0 else float(f"{signed}e{exponent}")
 
 
-def _shown(value: object) -> str:
+def _kind_shown(value: object) -> str:
     return f"a {type(value).__name__}" if not isinstance(value, float) else repr(value)

@@ -7,7 +7,8 @@ from typing import Any
 from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow
 from loom.authoring.handlers import HandlerDefinition, HandlerKind, handler_of
-from loom.authoring.names import check_id
+from loom.errors import PayloadError
+from loom.given import check_id
 from loom.history.payloads import PayloadConverter
 from loom.values import value
 
@@ -34,8 +35,20 @@ def encoded_call(
         handler = code.handlers.find(kind, name) if code is not None else None
         return _encoded(name, call.payload, handler, converter)
     handler = handler_of(call.target, kind)
+    if "request_id" in call.kwargs and "request_id" not in handler.parameters.names:
+        raise PayloadError(_no_request_id(kind, call.target))
     value = handler.parameters.pack(handler.parameters.bind(call.args, call.kwargs))
     return _encoded(handler.name, value, handler, converter)
+
+
+def _no_request_id(kind: HandlerKind, method: object) -> str:
+    name = getattr(method, "__qualname__", "method")
+    if kind is HandlerKind.QUERY:
+        return f"The query {name} takes no request_id: nothing is sent that could come twice."
+    return (
+        f"The {kind} {name} has no parameter request_id. With a method, the id is given before: "
+        f"handle.with_request_id(...).{kind}({name}, ...)."
+    )
 
 
 def _encoded(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from loom.errors import HistoryError, PayloadError
+from loom.errors import HistoryError
+from loom.given import check_text
 from loom.history.events import Stamped, WorkflowCancelRequested, WorkflowTerminated
 from loom.history.failures import MAX_MESSAGE, storable
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkerId, WorkflowId, new_id
@@ -52,7 +53,7 @@ class Endings:
         self._messages = messages
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
-        request = WorkflowCancelRequested(_check_reason(reason))
+        request = WorkflowCancelRequested(_reason(reason))
         await self._messages.send(workflow_id, run_id, request, None)
         run = await self._find_last(workflow_id, run_id)
         if self._is_to_begin(run):
@@ -64,7 +65,7 @@ class Endings:
         return is_early and run.status.is_open and run.sequence == 0
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
-        request = WorkflowTerminated(_check_reason(reason))
+        request = WorkflowTerminated(_reason(reason))
         await self._messages.send(workflow_id, run_id, request, None)
         run = await self._find_last(workflow_id, run_id)
         wait = FIRST_POLL
@@ -136,8 +137,6 @@ class Endings:
         return outcome is WriteOutcome.WRITTEN
 
 
-def _check_reason(reason: object) -> str:
-    """Why somebody ends a run; it may be empty. Raises ``PayloadError`` when it is no text."""
-    if not isinstance(reason, str):
-        raise PayloadError(f"The reason {reason!r} is not a string.")
-    return storable(reason, MAX_MESSAGE)
+def _reason(given: object) -> str:
+    """Why somebody ends a run; it may be empty."""
+    return storable(check_text("reason", given), MAX_MESSAGE)

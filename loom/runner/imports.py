@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from loom.authoring.names import check_id
 from loom.errors import HistoryFormatError, WorkflowAlreadyStartedError
+from loom.given import check_id
 from loom.history.events import (
     FINAL_STATUS,
     ActivityCancelRequested,

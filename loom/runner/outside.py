@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from loom.authoring.activity import activity_definition
-from loom.errors import ActivityClosedError, ActivityError
+from loom.errors import ActivityClosedError, ActivityError, PayloadError
+from loom.given import shown
 from loom.history.codec import encode_attributes
 from loom.history.events import ActivityCompleted, ActivityFailed
 from loom.history.failures import failure_from
@@ -47,7 +48,7 @@ class OutsideActivities:
 
     async def fail(self, token: str, error: BaseException | str) -> None:
         task = TaskToken.read(token)
-        cause = ActivityError(error) if isinstance(error, str) else error
+        cause = _cause(error)
         failed = self._failed(task, cause)
         completion = await self._completion(task)
         if isinstance(cause, ActivityError) and cause.retry_after is not None:
@@ -94,6 +95,14 @@ class OutsideActivities:
     async def _queues(self, run_key: RunKey, task: TaskToken) -> Sequence[str]:
         tasks = await self._repository.list_tasks(run_key)
         return [activity_topic(t.queue) for t in tasks if t.activity_id == task.activity_id]
+
+
+def _cause(error: object) -> BaseException:
+    if isinstance(error, str):
+        return ActivityError(error)
+    if not isinstance(error, BaseException):
+        raise PayloadError(f"error={shown(error)} must be an exception, or a text that tells why.")
+    return error
 
 
 def _check(outcome: WriteOutcome, task: TaskToken) -> None:

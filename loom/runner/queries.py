@@ -61,9 +61,9 @@ class Queries:
             PayloadError: the arguments do not fit its parameters.
         """
         code = self._code_of(run, given)
-        run = await self._begun(run)
         encoded = encoded_call(HandlerKind.QUERY, call, code, self._converter)
         handler = query_handler(code.handlers, encoded.name)
+        run = await self._begun(run)
         result = self._ask_live(run, encoded)
         if result is None:
             result = await self._ask_replayed(run, code, encoded)

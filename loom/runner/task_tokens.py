@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import astuple
-from typing import Self
+from typing import Any, Final, Self
 
 from loom.errors import PayloadError
+from loom.given import check_id, check_number, shown
 from loom.identifiers import END_OF_TIME, Micros, RunId, WorkflowId
 from loom.values import value
 
-_VERSION = 1
+_VERSION: Final = 1
+_LARGEST: Final = 2**63 - 1
 
 
 @value(frozen=True, slots=True)
@@ -53,11 +55,23 @@ class TaskToken:
             version, *parts = json.loads(plain)
             if version != _VERSION:
                 raise ValueError(f"it is of version {version!r}")
-            kinds = (str, str, int, int, int, int | None, int | None)
-            if not all(isinstance(p, k) for p, k in zip(parts, kinds, strict=True)):
-                raise ValueError("its parts are not those of a token")
-            return cls(*parts)
+            return cls(*_checked(parts))
         except Exception as error:
             raise PayloadError(
-                f"{text!r} is not the task token of an activity: {error}."
+                f"{shown(text)} is not the task token of an activity: {error}. It is given by "
+                "loom.activity_info().task_token, inside the activity."
             ) from error
+
+
+def _checked(parts: list[Any]) -> list[Any]:
+    """What was read, if all of it is what a token is made of. Raises ``LoomError``, or any."""
+    workflow_id, run_id, activity_id, token, attempt, *times = parts
+    check_id("workflow id", workflow_id)
+    check_id("run id", run_id)
+    for name, number in (("activity", activity_id), ("token", token), ("attempt", attempt)):
+        check_number(name, number, least=0, most=_LARGEST)
+    close_by, heartbeat = times
+    for name, time in (("close_by", close_by), ("heartbeat", heartbeat)):
+        if time is not None:
+            check_number(name, time, least=0, most=END_OF_TIME)
+    return parts

@@ -134,7 +134,10 @@ def update_error(outcome: Event, workflow_id: WorkflowId, update_id: str) -> Loo
             text = f"{what} failed: {failure.type}: {failure.message}"
             return _error(UpdateFailedError, text, workflow_id, update_id, failure)
         case UpdateUnfinished(accepted=False):
-            return _closed(workflow_id)
+            return WorkflowClosedError(
+                f"Workflow {workflow_id!r} has ended without taking an update {update_id!r}: it "
+                "came too late, or was never sent."
+            )
     text = f"{what} had been accepted, but the run ended before it was done."
     return UpdateUnfinishedError(text, workflow_id=workflow_id, update_id=update_id)
 

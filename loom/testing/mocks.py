@@ -127,7 +127,10 @@ def _mocked(definition: ActivityDefinition, outcome: Any) -> Callable[..., Any]:
 
 
 def _refused(definition: ActivityDefinition) -> Callable[..., Any]:
-    refusal = f"Activity {definition.name!r} has no mock, and allow_unmocked=False refuses those."
+    refusal = (
+        f"Activity {definition.name!r} has no mock, and allow_unmocked=False refuses to run the "
+        "activity itself: add it to mocks={...}."
+    )
     return _mocked(definition, MockError(refusal))
 
 
@@ -157,9 +160,11 @@ class _Series:
         number = self._given.setdefault((info.activity_key, info.failures), len(self._given))
         if number < len(self._outcomes):
             return self._outcomes[number]
+        known = len(self._outcomes)
         raise MockError(
-            f"The mock of activity {self._name!r} has {len(self._outcomes)} outcomes, and the "
-            f"activity is tried for the {number + 1}th time."
+            f"The mock of activity {self._name!r} is a list of {known} "
+            f"outcome{'s' * (known != 1)}, and this is attempt {number + 1}: give it another, or "
+            "something that is no list, which is the outcome of every attempt."
         )
 
 

@@ -173,7 +173,8 @@ def test_an_unknown_policy_is_refused(play: Play) -> None:
             await ctx.start_child(Child, 1, parent_close_policy="forget")  # type: ignore[call-overload]
 
     run = play(Unknown)
-    assert "'forget'" in run.failure.message
+    assert run.failure.type == "loom.errors.ConfigurationError"
+    assert "'forget'; there are: terminate, cancel, abandon" in run.failure.message
     assert "CHILD_STARTED" not in run.types
 
 
@@ -190,4 +191,40 @@ def test_signals_to_others_are_recorded(play: Play) -> None:
     [started] = [e for e in run.events if isinstance(e, ChildStarted)]
     assert (to_child.workflow_id, to_child.run_id) == ("c", started.run_id)
     assert (to_other.workflow_id, to_other.run_id) == ("other", None)
+    run.check_replay()
+
+
+def test_what_others_cannot_be_told_is_refused(play: Play) -> None:
+    @loom.workflow
+    class Tells(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Any) -> list[str]:
+            child = await ctx.start_child(Child, 1)
+            refusals = []
+            for tell in (
+                lambda: child.cancel(reason=5),
+                lambda: child.signal("a\0b"),
+                lambda: ctx.cancel_workflow("other", reason=5),
+                lambda: ctx.cancel_workflow("other", run_id="\ud800"),
+                lambda: ctx.cancel_workflow(5),
+                lambda: ctx.signal_workflow("other", "go", run_id=""),
+                lambda: ctx.child(Child, 1, queue="x" * 256),
+            ):
+                try:
+                    await tell()
+                except loom.PayloadError as refusal:
+                    refusals.append(str(refusal).split(" is ")[0].split(" holds ")[0])
+            return refusals
+
+    run = play(Tells)
+    assert run.types == ["WORKFLOW_STARTED", "CHILD_STARTED", "WORKFLOW_COMPLETED"]
+    queue = f"The queue '{'x' * 56}..."
+    assert run.result == [
+        "The reason 5",
+        "The signal name 'a\\x00b'",
+        "The reason 5",
+        "The run id '\\ud800'",
+        "The workflow id 5",
+        "The run id ''",
+        queue,
+    ]
     run.check_replay()
