@@ -21,6 +21,7 @@ class FilterKeywords(TypedDict, total=False):
     open: bool | None
     name: str | None
     version: str | None
+    queue: str | None
     id: WorkflowId | None
     id_prefix: str | None
     tags: Mapping[str, TagValue] | None
@@ -36,6 +37,7 @@ def run_filter(
     open: bool | None = None,
     name: str | None = None,
     version: str | None = None,
+    queue: str | None = None,
     id: WorkflowId | None = None,
     id_prefix: str | None = None,
     tags: Mapping[str, TagValue] | None = None,
@@ -54,6 +56,7 @@ def run_filter(
         is_open=check_flag("open", open),
         name=check_optional_id("workflow name", name),
         version=check_optional_id("version", version),
+        queue=check_optional_id("queue", queue),
         workflow_id=check_optional_id("workflow id", id),
         # Every id begins with nothing.
         workflow_id_prefix=check_optional_id("beginning of a workflow id", id_prefix or None),

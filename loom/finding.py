@@ -52,6 +52,7 @@ class FindsRuns(Openable):
         open: bool | None = None,
         name: str | None = None,
         version: str | None = None,
+        queue: str | None = None,
         id: WorkflowId | None = None,
         id_prefix: str | None = None,
         tags: Mapping[str, TagValue] | None = None,
@@ -67,6 +68,7 @@ class FindsRuns(Openable):
         Args:
             open: whether they have not ended yet.
             name, version: of their workflow.
+            queue: whose workers take them.
             id, id_prefix: the workflow id that they have, or with which it begins.
             tags: what their tags of these names are now.
             started_after, started_before: when they were started: at that moment or after, and
@@ -85,6 +87,7 @@ class FindsRuns(Openable):
             open=open,
             name=name,
             version=version,
+            queue=queue,
             id=id,
             id_prefix=id_prefix,
             tags=tags,

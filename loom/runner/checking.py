@@ -30,11 +30,10 @@ async def check_runs(
     A run is replayed as far as it had come when it was found; what is added meanwhile was decided
     by the code that is running now. One that is deleted meanwhile is left out.
     """
-    async for run in runs_of(repository, RunFilter(is_open=True, name=name)):
-        if queue in (None, run.queue):
-            result = await _checked(repository, replayer, run)
-            if result is not None:
-                yield result
+    async for run in runs_of(repository, RunFilter(is_open=True, name=name, queue=queue)):
+        result = await _checked(repository, replayer, run)
+        if result is not None:
+            yield result
     for sampled in sorted({known for known, _ in replayer.definitions}):
         if name in (None, sampled) and sample:
             async for run in _newest_closed(repository, sampled, queue, sample):
@@ -67,10 +66,9 @@ async def runs_of(repository: RunRepository, where: RunFilter) -> AsyncIterator[
 async def _newest_closed(
     repository: RunRepository, name: str, queue: str | None, count: int
 ) -> AsyncIterator[RunRecord]:
-    async for run in runs_of(repository, RunFilter(is_open=False, name=name)):
-        if queue in (None, run.queue):
-            yield run
-            count -= 1
+    async for run in runs_of(repository, RunFilter(is_open=False, name=name, queue=queue)):
+        yield run
+        count -= 1
         if not count:
             return
 

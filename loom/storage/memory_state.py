@@ -320,6 +320,7 @@ def matches(run: StoredRun, where: RunFilter) -> bool:
         and where.is_open in (None, record.status.is_open)
         and where.name in (None, record.name)
         and where.version in (None, record.version)
+        and where.queue in (None, record.queue)
         and where.workflow_id in (None, record.workflow_id)
         and record.workflow_id.startswith(where.workflow_id_prefix or "")
         and where.tags.items() <= run.labels.tags.items()

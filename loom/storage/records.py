@@ -82,6 +82,7 @@ class RunFilter:
     before: RunKey | None = None
     """The ``run_key`` of the last run of the previous page."""
     version: str | None = None
+    queue: str | None = None
     workflow_id_prefix: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     """What the run's tags of these names must be, all of them."""

@@ -104,6 +104,7 @@ TAKES_AN_ID: dict[str, Callable[[Scene, Any], Any]] = {
     ),
     "list id": lambda s, bad: s.app.list(id=bad),
     "list name": lambda s, bad: s.app.list(name=bad),
+    "list queue": lambda s, bad: s.app.list(queue=bad),
     "list version": lambda s, bad: s.app.list(version=bad),
     "count": lambda s, bad: s.app.count(id=bad),
     "histories": lambda s, bad: s.app.histories(name=bad),

@@ -98,6 +98,14 @@ class LabelsComeAsTheyWereWritten(Broken):
         return await super().read_labels(sorted(run_keys))
 
 
+class QueuesAreMatchedByTheirBeginning(Broken):
+    caught_by = "test_runs_are_found_by_queue"
+
+    async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
+        runs = await super().list_runs(replace(where, queue=None))
+        return [run for run in runs if run.queue.startswith(where.queue or "")]
+
+
 class PrefixesAreMatchedWithLike(Broken):
     caught_by = "test_runs_are_found_by_how_their_ids_begin"
     arguments = {"prefix": "Z"}

@@ -39,6 +39,7 @@ def _given(where: RunFilter) -> dict[str, Any]:
         "status": None if where.status is None else where.status.value,
         "name": where.name,
         "version": where.version,
+        "queue": where.queue,
         "workflow_id": where.workflow_id,
         "prefix": where.workflow_id_prefix or None,
         "prefix_end": _end_of_prefix(where.workflow_id_prefix or ""),

@@ -162,6 +162,14 @@ class ListsConformance(Conformance):
         assert await found(scene, RunFilter(name=name, version="1.0")) == [two.workflow_id]
         assert await found(scene, RunFilter(name=name, version="2")) == []
 
+    async def test_runs_are_found_by_queue(self, scene: Scene) -> None:
+        one = await scene.start(kind=(name := new_id(), "1"))
+        new = replace(scene.new_run(kind=(name, "1")), queue=f"{scene.queue}/2")
+        [two] = await scene.repository.start_runs([new])
+        for run in (one, two.run):
+            assert await found(scene, RunFilter(name=name, queue=run.queue)) == [run.workflow_id]
+        assert await found(scene, RunFilter(name=name, queue=new_id())) == []
+
     @pytest.mark.parametrize(
         "prefix",
         ["order-", "order_%", "\N{SNOWMAN}", "Z", "\ud7ff", LAST_CHARACTER],
