@@ -19,7 +19,8 @@ class Place:
 
 
 def note() -> None:
-    Place.ledger.note(loom.activity_info().activity_key)
+    info = loom.activity_info()
+    Place.ledger.note(info.activity_key, info.attempt)
 
 
 @loom.activity

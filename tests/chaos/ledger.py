@@ -9,21 +9,28 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from tests.proof.records import Execution
+
 
 class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.touch()
 
-    def note(self, line: str) -> None:
+    def note(self, activity_key: str, attempt: int) -> None:
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(file, f"{line}\n".encode())
+            os.write(file, f"{activity_key} {attempt}\n".encode())
         finally:
             os.close(file)
 
     def lines(self) -> list[str]:
-        return self.path.read_text().splitlines()
+        """The keys of the activities, as often as they were run."""
+        return [execution.activity_key for execution in self.executions()]
 
     def counts(self) -> Counter[str]:
         return Counter(self.lines())
+
+    def executions(self) -> list[Execution]:
+        pairs = (line.split() for line in self.path.read_text().splitlines())
+        return [Execution(key, int(attempt)) for key, attempt in pairs]

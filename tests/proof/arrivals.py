@@ -152,7 +152,7 @@ def _messages_came_once(chain: _Chain) -> Iterator[str]:
         own = [e.message_id for e in run.events if e.message_id is not None]
         own += (run.inbox or ()) if run.is_open else ()
         for message_id in own:
-            is_own = message_id.startswith("activity:") or message_id == "start"
+            is_own = message_id.startswith(("activity:", "carried:", "start", "state"))
             delivered[f"{run.key} {message_id}" if is_own else message_id] += 1
     for message_id, times in delivered.items():
         if times > 1:

@@ -1,0 +1,33 @@
+"""All scenarios by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.chaos.kills import kills
+from tests.chaos.stage import STORES, Scenario
+from tests.chaos.system_calls import system_calls
+from tests.chaos.zombies import drains, stuck_loops, zombies
+
+
+@dataclass(frozen=True)
+class Entry:
+    scenario: Scenario
+    stores: tuple[str, ...] = STORES
+    is_alone: bool = False
+    """Whether its faults would hit the trials beside it."""
+    seeds: tuple[int, ...] = (0,)
+    """Those of the short dose; none where it takes too long for one."""
+
+    @property
+    def is_for_ci(self) -> bool:
+        return bool(self.seeds)
+
+
+SCENARIOS: dict[str, Entry] = {
+    "kills": Entry(kills),
+    "system-calls": Entry(system_calls, seeds=(62, 78, 94, 110, 126)),
+    "zombies": Entry(zombies),
+    "drains": Entry(drains),
+    "stuck-loops": Entry(stuck_loops),
+}

@@ -1,0 +1,50 @@
+"""A short dose of every scenario; ``python -m tests.chaos`` gives a long one.
+
+``LOOM_TEST_CHAOS_TRIALS`` says how many trials of each, by default one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.shim import ShimUnavailable
+from tests.chaos.stage import Grounds, Report, grounds
+from tests.conftest import REQUIRE_POSTGRES
+from tests.postgres import PostgresUnavailable
+
+TRIALS = int(os.environ.get("LOOM_TEST_CHAOS_TRIALS", "1"))
+
+CASES = [
+    pytest.param(name, store, marks=[pytest.mark.postgres] if store == "postgres" else [])
+    for name, entry in SCENARIOS.items()
+    for store in entry.stores
+    if entry.is_for_ci
+]
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[Grounds]:
+    try:
+        with grounds() as made:
+            yield made
+            return
+    except (ShimUnavailable, PostgresUnavailable) as reason:
+        unavailable = str(reason)
+    if os.environ.get(REQUIRE_POSTGRES) == "1":
+        pytest.fail(unavailable, pytrace=False)
+    pytest.skip(unavailable)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("name", "store"), CASES)
+async def test_nothing_is_lost_and_nothing_doubled(places: Grounds, name: str, store: str) -> None:
+    report = Report(name, store)
+    entry = SCENARIOS[name]
+    for seed in (*entry.seeds, *range(TRIALS - 1)):
+        await places.play(entry.scenario, report, seed, is_short=True)
+    assert report.violations == []
+    assert sum(report.faults.values()) > 0
