@@ -6,26 +6,49 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
+from benchmarks import targets
 from benchmarks.databases import STORES, databases
-from benchmarks.report import as_json, as_text
+from benchmarks.document import as_json
+from benchmarks.report import as_table, as_text
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios.base import Scenario
+from benchmarks.subjects import OWN, PEERS, SUBJECTS
 from benchmarks.suite import Results, run_scenario
 from tests.postgres import PostgresUnavailable
 
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 
+ALL: Final = "all"
+QUIET: Final = 0.5
+"""Processes that want to run, of a machine on which figures mean something."""
+
 
 @click.command()
-@click.argument("scenario", type=click.Choice([*SCENARIOS, "all"]))
+@click.argument(
+    "scenarios",
+    metavar="SCENARIO...",
+    type=click.Choice([*SCENARIOS, ALL]),
+    nargs=-1,
+    required=True,
+)
 @click.option(
     "--store", type=click.Choice(STORES), help="One store alone; by default SQLite and Postgres."
 )
-@click.option("--concurrency", type=click.IntRange(1), help="How many clients, for throughput.")
-@click.option("--n", type=click.IntRange(1), help="How many workflows, or steps of one.")
+@click.option(
+    "--peer",
+    "peers",
+    type=click.Choice([*PEERS, ALL]),
+    multiple=True,
+    help="Another system to measure beside Loom, from the dependency group `peers`.",
+)
+@click.option("--concurrency", type=click.IntRange(1), help="How many clients.")
+@click.option("--n", type=click.IntRange(1), help="How many workflows, steps or seconds.")
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it."
@@ -36,31 +59,69 @@ POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
     "[env: LOOM_DSN; default: a server started for the occasion]",
 )
 def main(
-    scenario: str,
+    scenarios: Sequence[str],
     store: str | None,
+    peers: Sequence[str],
     concurrency: int | None,
     n: int | None,
     repeat: int,
     file: Path | None,
     dsn: str | None,
 ) -> None:
-    """Measure Loom, and beside it the limit: the same rows with no engine."""
+    """Measure Loom, beside it the limit, which is the same rows with no engine, and other systems.
+
+    At the end stands what Loom is meant to reach, as far as it was measured.
+    """
     # Whoever stops us, the server that we started must go too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = list(SCENARIOS.values()) if scenario == "all" else [SCENARIOS[scenario]]
+    subjects = [*OWN, *_installed(peers)]
+    server = _postgres_server(dsn)
     results: list[Results] = []
-    for place in [store] if store else ["sqlite", "postgres"]:
+    load = os.getloadavg()[0]
+    for place, chosen in _places(_chosen(scenarios), store):
         try:
-            with databases(place, _postgres_server(dsn)) as fresh:
+            with databases(place, server) as fresh:
                 for one in chosen:
                     cases = one.cases(n, concurrency)
-                    results.append(run_scenario(one, cases, place, fresh, repeat, _progress))
+                    results.append(
+                        run_scenario(one, cases, place, fresh, repeat, subjects, _progress)
+                    )
         except PostgresUnavailable as reason:
             raise click.ClickException(f"no Postgres to measure on: {reason}") from reason
-    document = as_json(results)
+    document = as_json(results, load)
     click.echo(as_text(document))
+    rows = list(targets.rows(document))
+    if len(rows) > 1:
+        click.echo("\n" + "\n".join(as_table(rows)))
+    if load > QUIET:
+        click.echo(f"\nThe machine was busy (load {load:.1f}): trust ratios and CPU time alone.")
     if file is not None:
         file.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _chosen(names: Sequence[str]) -> list[Scenario]:
+    return [one for name, one in SCENARIOS.items() if name in names or ALL in names]
+
+
+def _places(
+    scenarios: Sequence[Scenario], store: str | None
+) -> Iterator[tuple[str, list[Scenario]]]:
+    """Each store, with the scenarios that are run on it."""
+    for place in ["none", *([store] if store else ["sqlite", "postgres"])]:
+        able = [one for one in scenarios if place in one.stores]
+        if able:
+            yield place, able
+
+
+def _installed(peers: Sequence[str]) -> list[str]:
+    asked = list(PEERS) if ALL in peers else list(dict.fromkeys(peers))
+    missing = [name for name in asked if not SUBJECTS[name].is_installed]
+    if missing:
+        raise click.ClickException(
+            f"not installed: {', '.join(missing)}. `uv sync --group peers` installs what Loom is "
+            "compared with."
+        )
+    return asked
 
 
 def _postgres_server(dsn: str | None) -> str | None:

@@ -43,7 +43,9 @@ def databases(store: str, dsn: str | None) -> Iterator[Fresh]:
 
     Raises ``PostgresUnavailable`` when there is none and none can be started.
     """
-    if store == "memory":
+    if store == "none":
+        yield _nowhere
+    elif store == "memory":
         yield _in_memory
     elif store == "sqlite":
         with tempfile.TemporaryDirectory(prefix="loom-benchmarks-", dir=scratch_folder()) as home:
@@ -54,6 +56,11 @@ def databases(store: str, dsn: str | None) -> Iterator[Fresh]:
         with _server(dsn) as server, fresh_database(server) as template_dsn:
             asyncio.run(migrations.upgrade(template_dsn))
             yield lambda: fresh_database(server, database_name(template_dsn))
+
+
+@contextmanager
+def _nowhere() -> Iterator[str]:
+    yield ""
 
 
 @contextmanager

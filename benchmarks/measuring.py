@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-import sys
-import time
 from multiprocessing.connection import Connection
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
 
-from benchmarks import questions
+from benchmarks import newer_sqlite, questions
 from benchmarks.figures import percentiles
-from benchmarks.records import Case, Sample
+from benchmarks.meter import peak_rss_mib
+from benchmarks.records import Case, Sample, Work
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.subjects import open_session
 
 
-class Meter:
-    """Wall clock, and CPU time of this process with all its threads, while the block runs."""
-
-    def __enter__(self) -> Self:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.seconds = time.perf_counter() - self._wall
-        self.cpu_seconds = time.process_time() - self._cpu
-
-
-_STATUS: Final = Path("/proc/self/status")
-_RSS_UNITS_PER_MIB: Final = 1024 * 1024 if sys.platform == "darwin" else 1024
-
-
-def peak_rss_mib() -> float:
-    """The most memory that this process has had."""
-    if not _STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_PER_MIB
-    # On Linux getrusage begins with what the parent had.
-    lines = _STATUS.read_text().splitlines()
-    [peak] = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-    return int(peak) / 1024
-
-
-def measure_for(parent: Connection, subject: str, store: str, case: Case, dsn: str) -> None:
+def measure_for(
+    parent: Connection, subject: str, store: str, case: Case, dsn: str, newer: bool
+) -> None:
     """What the process runs. It is here because this module imports nothing that weighs."""
+    if newer:
+        newer_sqlite.use()
     parent.send(measure(subject, store, case, dsn))
 
 
@@ -61,22 +29,23 @@ def measure(subject: str, store: str, case: Case, dsn: str) -> Sample:
 
 async def _measure(subject: str, store: str, case: Case, dsn: str) -> Sample:
     scenario = SCENARIOS[case.scenario]
-    async with open_session(subject, dsn, case.concurrency) as session:
+    async with open_session(subject, dsn, case) as session:
         empty = await questions.size(session, store)
-        warm_up = await scenario.run(session, scenario.warm_up(case))
-        with Meter() as meter:
-            work = await scenario.run(session, case)
+        warm_up = scenario.warm_up(case)
+        warming = None if warm_up is None else await scenario.run(session, warm_up)
+        work = await scenario.run(session, case)
         full = await questions.size(session, store)
         grown = None if empty is None or full is None else full - empty
-        operations = warm_up.operations + work.operations
+        written = work.operations + (warming.operations if warming else 0)
         return Sample(
-            operations=work.operations,
-            workflows=work.workflows,
-            seconds=meter.seconds,
-            latency_ms=percentiles(latency * 1000 for latency in work.latencies),
-            cpu_seconds=meter.cpu_seconds,
-            peak_rss_mib=peak_rss_mib(),
-            database_bytes_per_operation=None if grown is None else grown / operations,
+            work=work,
+            latency_ms=_latency_ms(work),
+            peak_rss_mib=max([peak_rss_mib(), *(u.peak_rss_mib for u in session.usages())]),
+            database_bytes_per_operation=None if grown is None else grown / written,
             durability=await questions.durability(session, store),
             versions=await questions.versions(session, store),
         )
+
+
+def _latency_ms(work: Work) -> dict[str, float]:
+    return percentiles(1000 * seconds for seconds in work.latencies) if work.latencies else {}

@@ -15,6 +15,7 @@ _DURABILITY: Final[Mapping[str, Mapping[str, str]]] = {
         name: f"SHOW {name}" for name in ("fsync", "synchronous_commit", "full_page_writes")
     },
     "memory": {},
+    "none": {},
 }
 
 _VERSION: Final[Mapping[str, str]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,36 +12,52 @@ class Case:
 
     scenario: str
     n: int
-    """How many operations: workflows, or steps of one workflow."""
+    """How much: workflows, steps of one workflow, or seconds, as the scenario says."""
     concurrency: int = 1
+    kind: str = ""
+    """Which of a scenario's workloads, where it has several."""
+    processes: int | None = None
+    """Worker processes beside the client's. ``None``: the worker works in the client's own."""
 
     def __str__(self) -> str:
-        return f"{self.scenario} n={self.n} concurrency={self.concurrency}"
+        parts = [self.scenario, self.kind, f"n={self.n:,}"]
+        if self.concurrency > 1:
+            parts.append(f"clients={self.concurrency}")
+        if self.processes is not None:
+            parts.append(f"processes={self.processes}")
+        return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used."""
+
+    cpu_seconds: float
+    peak_rss_mib: float
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a scenario did."""
+    """What a scenario did, and how long that took."""
 
-    latencies: Sequence[float]
-    """In seconds, one for each operation."""
+    operations: int
+    seconds: float
+    cpu_seconds: float
     workflows: int
-
-    @property
-    def operations(self) -> int:
-        return len(self.latencies)
+    latencies: Sequence[float] = ()
+    """In seconds, one for each operation, where each can be told apart."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What this scenario alone tells; the unit is in the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One case run once by one subject, in a process and on a database of its own."""
 
-    operations: int
-    workflows: int
-    seconds: float
+    work: Work
     latency_ms: Mapping[str, float]
-    cpu_seconds: float
     peak_rss_mib: float
+    """Of the process which had most."""
     database_bytes_per_operation: float | None
     """``None`` when nothing is kept on disk."""
     durability: Mapping[str, str]
@@ -50,9 +66,9 @@ class Sample:
     @property
     def rate(self) -> float:
         """Operations per second."""
-        return self.operations / self.seconds
+        return self.work.operations / self.work.seconds
 
     @property
     def cpu_ms(self) -> float:
         """CPU time per operation, in milliseconds."""
-        return self.cpu_seconds * 1000 / self.operations
+        return self.work.cpu_seconds * 1000 / self.work.operations

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from benchmarks import newer_sqlite
 from benchmarks.databases import Fresh
 from benchmarks.measuring import measure_for
 from benchmarks.records import Case, Sample
 from benchmarks.scenarios.base import Scenario
-from benchmarks.subjects import subjects_on
+from benchmarks.subjects import PEERS, SUBJECTS
 
 type Progress = Callable[[str], None]
 
@@ -30,33 +31,37 @@ def run_scenario(
     store: str,
     fresh: Fresh,
     repeat: int,
+    subjects: Sequence[str],
     progress: Progress,
 ) -> Results:
     """Run the cases so many times.
 
     Subjects alternate within a case, so that whatever else the machine does hits them alike.
     """
-    subjects = subjects_on(store)
-    samples: dict[Case, dict[str, list[Sample]]] = {
-        case: {subject: [] for subject in subjects} for case in cases
-    }
-    for turn in range(repeat):
-        # Nobody always comes first.
-        order = subjects if turn % 2 == 0 else subjects[::-1]
-        for case in cases:
-            for subject in order:
-                sample = _in_its_own_process(subject, store, case, fresh)
-                samples[case][subject].append(sample)
-                progress(f"{turn + 1}/{repeat} {store} {case} {subject}: {sample.rate:,.0f}/s")
+    turns = min(repeat, scenario.most_repeats or repeat)
+    samples: dict[Case, dict[str, list[Sample]]] = {}
+    for case in cases:
+        able = [name for name in subjects if SUBJECTS[name].runs(scenario.name, store, case)]
+        samples[case] = {name: [] for name in able}
+    newer = newer_sqlite.is_wanted(store == "sqlite" and any(name in PEERS for name in subjects))
+    for turn in range(turns):
+        for case, by_subject in samples.items():
+            # Nobody always comes first.
+            for subject in tuple(by_subject)[:: 1 if turn % 2 == 0 else -1]:
+                sample = _in_its_own_process(subject, store, case, fresh, newer)
+                by_subject[subject].append(sample)
+                progress(f"{turn + 1}/{turns} {store} {case} {subject}: {sample.rate:,.0f}/s")
     return Results(scenario, store, samples)
 
 
-def _in_its_own_process(subject: str, store: str, case: Case, fresh: Fresh) -> Sample:
+def _in_its_own_process(subject: str, store: str, case: Case, fresh: Fresh, newer: bool) -> Sample:
     """So that memory and CPU time are the subject's alone."""
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     with fresh() as dsn:
-        process = context.Process(target=measure_for, args=(theirs, subject, store, case, dsn))
+        process = context.Process(
+            target=measure_for, args=(theirs, subject, store, case, dsn, newer)
+        )
         process.start()
         theirs.close()
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.figures import Spread
+from benchmarks.figures import Spread, ratios
 from benchmarks.records import Case, Sample, Work
 from benchmarks.subjects.session import Session
 
@@ -29,14 +29,21 @@ class Scenario(ABC):
     name: str
     operation: str
     """What is counted, in the singular."""
+    stores: frozenset[str] = frozenset({"sqlite", "postgres", "memory"})
+    """Where it makes sense; ``none`` is for what needs no database."""
+    most_repeats: int | None = None
+    """For what takes long and varies little."""
 
     @abstractmethod
     def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
         """The sizes to run: those asked for, or the scenario's own."""
 
-    @abstractmethod
-    def warm_up(self, case: Case) -> Case:
-        """A smaller case, run first and not measured: statements are prepared, caches are warm."""
+    def warm_up(self, case: Case) -> Case | None:
+        """A smaller case, run first and not measured: statements are prepared, caches are warm.
+
+        ``None`` when there is nothing to warm.
+        """
+        return None
 
     @abstractmethod
     async def run(self, session: Session, case: Case) -> Work:
@@ -45,3 +52,13 @@ class Scenario(ABC):
     def compare(self, samples: Samples) -> Iterable[Comparison]:
         """What the cases of one store tell when held side by side."""
         return ()
+
+
+def rates_compared(samples: Samples, name: str, one: Case, other: Case) -> Iterator[Comparison]:
+    """How much faster the one case is than the other, for each subject that ran both."""
+    for subject, mine in samples[one].items():
+        theirs = samples[other].get(subject)
+        if theirs:
+            yield Comparison(
+                subject, name, ratios([s.rate for s in mine], [s.rate for s in theirs])
+            )

@@ -12,7 +12,9 @@ from benchmarks.records import Case, Work
 from benchmarks.scenarios.base import Comparison, Samples, Scenario
 from benchmarks.subjects.session import Session
 
-LENGTHS = (100, 1_000, 5_000)
+LENGTHS = (10, 100, 1_000, 5_000, 20_000)
+SHORTEST_COMPARED = 100
+"""A shorter run is over before its figures settle."""
 
 
 class Sequential(Scenario):
@@ -29,19 +31,23 @@ class Sequential(Scenario):
         return replace(case, n=min(case.n, 20))
 
     async def run(self, session: Session, case: Case) -> Work:
-        started = time.perf_counter()
-        moments = await session.sequence(case.n)
+        with session.meter() as meter:
+            started = time.perf_counter()
+            moments = await session.sequence(case.n)
         latencies = [after - before for before, after in pairwise([started, *moments])]
-        return Work(latencies, workflows=1)
+        return Work(case.n, meter.seconds, meter.cpu_seconds, 1, latencies)
 
     def compare(self, samples: Samples) -> Iterator[Comparison]:
         """The cost of a step in the longest run against that in the shortest."""
-        shortest, longest = min(samples, key=lambda c: c.n), max(samples, key=lambda c: c.n)
-        if shortest == longest:
+        compared = [case for case in samples if case.n >= SHORTEST_COMPARED]
+        if len(compared) < 2:
             return
+        shortest, longest = min(compared, key=lambda c: c.n), max(compared, key=lambda c: c.n)
         lengths = f"N = {longest.n} against {shortest.n}"
         for subject, short in samples[shortest].items():
-            long = samples[longest][subject]
+            long = samples[longest].get(subject)
+            if not long:
+                continue
             # Cost is the inverse of rate.
             cost = ratios([s.rate for s in short], [s.rate for s in long])
             yield Comparison(subject, f"cost per step, {lengths}", cost)

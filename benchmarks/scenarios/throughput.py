@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.records import Case, Work
-from benchmarks.scenarios.base import Scenario
+from benchmarks.scenarios.base import Comparison, Samples, Scenario, rates_compared
 from benchmarks.subjects.session import Session
 
 CONCURRENCIES = (1, 50, 500)
+PROCESSES = (1, 2, 4)
+CLIENTS_OF_PROCESSES = 200
 
 
 class Throughput(Scenario):
@@ -36,10 +39,30 @@ class Throughput(Scenario):
                 await session.one_activity(number)
                 latencies.append(time.perf_counter() - started)
 
-        async with asyncio.TaskGroup() as clients:
-            for _ in range(case.concurrency):
-                clients.create_task(client())
-        return Work(latencies, workflows=case.n)
+        with session.meter() as meter:
+            async with asyncio.TaskGroup() as clients:
+                for _ in range(case.concurrency):
+                    clients.create_task(client())
+        return Work(case.n, meter.seconds, meter.cpu_seconds, case.n, latencies)
+
+
+class Processes(Throughput):
+    """The same with the clients in one process and the workers in others."""
+
+    name = "processes"
+    stores = frozenset({"sqlite", "postgres"})
+
+    def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
+        clients = concurrency or CLIENTS_OF_PROCESSES
+        enough = n or _enough(clients) // 2
+        return [Case(self.name, enough, clients, processes=number) for number in PROCESSES]
+
+    def compare(self, samples: Samples) -> Iterator[Comparison]:
+        """More workers against one."""
+        one, *more = sorted(samples, key=lambda case: case.processes or 0)
+        for case in more:
+            name = f"rate, {case.processes} worker processes against {one.processes}"
+            yield from rates_compared(samples, name, case, one)
 
 
 def _enough(concurrency: int) -> int:

@@ -2,6 +2,10 @@
 
 Group commit as Loom does it: what is asked for while a transaction is in flight goes out with the
 next. But nothing is looked up, locked, fenced or decided, and no workflow's code runs.
+
+There are two of them. ``limit`` drives the driver as Loom does: a whole transaction in one hop to
+the connection's thread on SQLite, in one round trip to the server on Postgres. ``limit-awaited``
+drives it as its documentation has it: begin, each statement and commit are awaited one by one.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from benchmarks.records import Case
 from benchmarks.subjects.limit.group_commit import GroupCommit
 from benchmarks.subjects.limit.rows import RunRows
 from benchmarks.subjects.limit.writer import Writer
@@ -22,6 +27,7 @@ class LimitSession(Session):
     """Writes what runs would leave behind."""
 
     def __init__(self, writer: Writer) -> None:
+        super().__init__()
         self.packages = (writer.driver,) if writer.driver else ()
         self._writer = writer
         self._commits = GroupCommit(writer.write)
@@ -47,17 +53,25 @@ class LimitSession(Session):
 
 
 @asynccontextmanager
-async def open_session(dsn: str, concurrency: int) -> AsyncIterator[Session]:
-    async with _open_writer(dsn) as writer:
+async def open_session(dsn: str, case: Case) -> AsyncIterator[Session]:
+    """Drives the driver as Loom does: nothing is faster."""
+    async with _open_writer(dsn, is_awaited=False) as writer:
         yield LimitSession(writer)
 
 
 @asynccontextmanager
-async def _open_writer(dsn: str) -> AsyncIterator[Writer]:
+async def open_awaited_session(dsn: str, case: Case) -> AsyncIterator[Session]:
+    """Drives the driver as programs do: each statement is awaited."""
+    async with _open_writer(dsn, is_awaited=True) as writer:
+        yield LimitSession(writer)
+
+
+@asynccontextmanager
+async def _open_writer(dsn: str, *, is_awaited: bool) -> AsyncIterator[Writer]:
     # Imported here, so that a driver that is not used takes no memory.
     if dsn.startswith("sqlite:"):
         from benchmarks.subjects.limit.sqlite import open_writer
     else:
         from benchmarks.subjects.limit.postgres import open_writer
-    async with open_writer(dsn) as writer:
+    async with open_writer(dsn, is_awaited=is_awaited) as writer:
         yield writer

@@ -1,15 +1,15 @@
-"""Postgres, through asyncpg: a transaction is one statement, and so one round trip."""
+"""Postgres, through asyncpg: one round trip for each transaction or for each statement."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
-from benchmarks.subjects.limit.rows import SAVED_COLUMNS, Row, Rows
+from benchmarks.subjects.limit.rows import SAVED_COLUMNS, Rows
 from benchmarks.subjects.limit.writer import Writer
 from tests.databases import plain_dsn
 
@@ -18,84 +18,94 @@ SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
 
-_STATEMENT = """
-WITH new_runs AS (INSERT INTO workflows SELECT * FROM {new_runs}),
-saved_runs AS (
-    UPDATE workflows SET {assignments} FROM {saved_runs} WHERE workflows.run_key = saved.run_key
-),
-events AS (INSERT INTO events SELECT * FROM {events}),
-finished_tasks AS (
-    DELETE FROM tasks USING {finished_tasks}
-    WHERE (tasks.run_key, tasks.activity_id) = (finished.run_key, finished.activity_id)
-)
-INSERT INTO tasks SELECT * FROM {new_tasks}
-"""
+_STATEMENTS = {
+    "new_runs": "INSERT INTO workflows SELECT * FROM {rows}",
+    "saved_runs": "UPDATE workflows SET {assignments} FROM {rows} "
+    "WHERE workflows.run_key = given.run_key",
+    "events": "INSERT INTO events SELECT * FROM {rows}",
+    "finished_tasks": "DELETE FROM tasks USING {rows} "
+    "WHERE (tasks.run_key, tasks.activity_id) = (given.run_key, given.activity_id)",
+    "new_tasks": "INSERT INTO tasks SELECT * FROM {rows}",
+}
+"""For each part of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The statement, and how many columns each of its arrays of rows has."""
+class Part:
+    """A statement that takes rows as arrays, one for each column."""
 
+    name: str
     statement: str
-    widths: Sequence[int]
+    types: Mapping[str, str]
 
-    def arguments(self, rows: Rows) -> Iterator[Sequence[Any]]:
-        """The rows, turned into columns."""
-        parts = rows.new_runs, rows.saved_runs, rows.events, rows.finished_tasks, rows.new_tasks
-        for part, width in zip(parts, self.widths, strict=True):
-            yield from _columns(part, width)
+    def sql(self, before: int = 0) -> str:
+        """The statement, its parameters numbered after so many others."""
+        numbered = enumerate(self.types.values(), before + 1)
+        arrays = ", ".join(f"${number}::{type}[]" for number, type in numbered)
+        rows = f"unnest({arrays}) AS given({', '.join(self.types)})"
+        assignments = ", ".join(f"{name} = given.{name}" for name in SAVED_COLUMNS)
+        return self.statement.format(rows=rows, assignments=assignments)
 
-
-def _columns(rows: Sequence[Row], width: int) -> Sequence[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) or [()] * width
+    def columns(self, rows: Rows) -> Sequence[Sequence[Any]]:
+        """Its rows, turned into columns."""
+        return list(zip(*getattr(rows, self.name), strict=True)) or [()] * len(self.types)
 
 
 class PostgresWriter(Writer):
     driver = "asyncpg"
 
-    def __init__(self, connection: asyncpg.Connection, layout: Layout) -> None:
+    def __init__(self, connection: asyncpg.Connection, parts: Sequence[Part]) -> None:
         self._connection = connection
-        self._layout = layout
+        self._parts = parts
+        self._together = _in_one_statement(parts)
 
     async def write(self, rows: Rows) -> None:
         # Outside of a transaction block it is one by itself.
-        await self._connection.execute(self._layout.statement, *self._layout.arguments(rows))
+        columns = [column for part in self._parts for column in part.columns(rows)]
+        await self._connection.execute(self._together, *columns)
 
     async def ask(self, query: str) -> Any:
         return await self._connection.fetchval(query)
 
 
-async def _read_layout(connection: asyncpg.Connection) -> Layout:
+class AwaitedPostgresWriter(PostgresWriter):
+    async def write(self, rows: Rows) -> None:
+        async with self._connection.transaction():
+            for part in self._parts:
+                if getattr(rows, part.name):
+                    await self._connection.execute(part.sql(), *part.columns(rows))
+
+
+def _in_one_statement(parts: Sequence[Part]) -> str:
+    *others, last = parts
+    before = 0
+    named = []
+    for part in others:
+        named.append(f"{part.name} AS ({part.sql(before)})")
+        before += len(part.types)
+    return f"WITH {', '.join(named)} {last.sql(before)}"
+
+
+async def _read_parts(connection: asyncpg.Connection) -> list[Part]:
     runs, events, tasks = [
         dict(await connection.fetch(_TYPES, table)) for table in ("workflows", "events", "tasks")
     ]
-    saved = {name: runs[name] for name in (*SAVED_COLUMNS, "run_key")}
-    finished = {name: tasks[name] for name in ("run_key", "activity_id")}
-    parts = {
-        "new_runs": (runs, "new"),
-        "saved_runs": (saved, "saved"),
-        "events": (events, "new"),
-        "finished_tasks": (finished, "finished"),
-        "new_tasks": (tasks, "new"),
+    types = {
+        "new_runs": runs,
+        "saved_runs": {name: runs[name] for name in (*SAVED_COLUMNS, "run_key")},
+        "events": events,
+        "finished_tasks": {name: tasks[name] for name in ("run_key", "activity_id")},
+        "new_tasks": tasks,
     }
-    tables: dict[str, str] = {}
-    before = 0
-    for name, (columns, alias) in parts.items():
-        arrays = [
-            f"${number}::{type}[]" for number, type in enumerate(columns.values(), before + 1)
-        ]
-        tables[name] = f"unnest({', '.join(arrays)}) AS {alias}({', '.join(columns)})"
-        before += len(columns)
-    assignments = ", ".join(f"{name} = saved.{name}" for name in SAVED_COLUMNS)
-    statement = _STATEMENT.format(assignments=assignments, **tables)
-    return Layout(statement, [len(columns) for columns, _ in parts.values()])
+    return [Part(name, statement, types[name]) for name, statement in _STATEMENTS.items()]
 
 
 @asynccontextmanager
-async def open_writer(dsn: str) -> AsyncIterator[Writer]:
+async def open_writer(dsn: str, *, is_awaited: bool) -> AsyncIterator[Writer]:
     connection = await asyncpg.connect(plain_dsn(dsn))
     try:
         await connection.execute("SET synchronous_commit = on")
-        yield PostgresWriter(connection, await _read_layout(connection))
+        parts = await _read_parts(connection)
+        yield (AwaitedPostgresWriter if is_awaited else PostgresWriter)(connection, parts)
     finally:
         await connection.close()

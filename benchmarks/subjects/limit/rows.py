@@ -58,7 +58,9 @@ class RunRows:
         self._key = key
         self._workflow = workflow
         self._activity = activity
-        self._input = f'["benchmarks.subjects.loom.{activity}",{{"{parameter}":1000}}]'.encode()
+        self._input = (
+            f'["benchmarks.subjects.loom.workflows.{activity}",{{"{parameter}":1000}}]'.encode()
+        )
         self._sequence = 0
         self._activities = 0
         self._due_at = 0
