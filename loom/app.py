@@ -246,4 +246,5 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         max_lost_attempts=settings.max_lost_attempts,
         guards=settings.guards,
         slow_turn=micros(settings.slow_turn_seconds),
+        gc_threshold=settings.gc_threshold,
     )

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         description="How long workflow code may keep the event loop before it is reported with its "
         "stack; 0 turns that off.",
     )
+    gc_threshold: int = Field(
+        50_000,
+        ge=0,
+        description="How many more objects are made than freed before Python's garbage collector "
+        "looks, while a worker is at work; 0 leaves the collector alone.",
+    )
 
     @model_validator(mode="wrap")
     @classmethod

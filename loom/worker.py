@@ -17,6 +17,7 @@ from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.context import WorkerContext
+from loom.runner.garbage import CollectorPace
 from loom.runner.leases import LeaseKeeper
 from loom.runner.options import RunnerOptions
 from loom.runner.ownership import Ownership
@@ -84,6 +85,7 @@ class Worker:
             slow_turns=SlowTurnWatch(options.slow_turn),
         )
         self._slow_turns = context.slow_turns
+        self._collector = CollectorPace(options.gc_threshold)
         self._owned = Ownership(context)
         self._activities = ActivityTasks(context)
         turns = Turns(context, self._activities)
@@ -140,6 +142,7 @@ class Worker:
             )
         self._leases.start()
         self._slow_turns.start()
+        self._collector.start()
         notifier = self._store.notifier
         for topic, loop in (
             (workflow_topic(self.queue), self._workflow_loop),
@@ -184,6 +187,7 @@ class Worker:
             self.abandon()
         finally:
             self._slow_turns.stop()
+            self._collector.stop()
             await self._leases.stop()
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
@@ -193,6 +197,7 @@ class Worker:
         by itself."""
         self._stop_asked.set()
         self._slow_turns.stop()
+        self._collector.stop()
         self._workflow_loop.stop()
         self._activity_loop.stop()
         self.starter.abandon()

@@ -36,3 +36,6 @@ class RunnerOptions:
     """What is done about workflow code that would not replay."""
     slow_turn: Micros = 2 * MICROS_PER_SECOND
     """How long a turn may take before it is reported; zero turns that off."""
+    gc_threshold: int = 50_000
+    """How many more objects are made than freed before the garbage collector looks; zero leaves it
+    alone."""
