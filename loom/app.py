@@ -45,6 +45,7 @@ class Loom(StartsRuns, FindsRuns):
     """
 
     _lease_keeper: type[LeaseKeeper] = LeaseKeeper
+    _workers_may_idle = False
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class Loom(StartsRuns, FindsRuns):
         """
         opened = self._open_parts()
         registry = Registry(workflows, activities)
-        if not registry:
+        if not registry and not self._workers_may_idle:
             raise DefinitionError(
                 "This worker would have nothing to do: give it workflows=[...], activities=[...] "
                 "or both."

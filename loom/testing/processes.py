@@ -70,6 +70,8 @@ class ProcessLoom(Loom):
     """An application of one process, in virtual time."""
 
     _lease_keeper = VirtualLeaseKeeper
+    # A test may have nothing but time.
+    _workers_may_idle = True
 
     def __init__(
         self,

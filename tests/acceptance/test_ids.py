@@ -20,6 +20,11 @@ class Waiting(loom.Workflow[Any, Any]):
 
 
 @loom.workflow
+class Elsewhere(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> None: ...
+
+
+@loom.workflow
 class Other(loom.Workflow[Any, Any]):
     async def run(self, ctx: Context) -> None: ...
 
@@ -27,7 +32,7 @@ class Other(loom.Workflow[Any, Any]):
 @pytest.fixture(params=["with a worker", "without"])
 async def app(any_dsn: str, request: pytest.FixtureRequest) -> Any:
     async with loom.Loom(any_dsn) as app:
-        workflows = [Waiting, Other] if request.param == "with a worker" else []
+        workflows = [Waiting, Other] if request.param == "with a worker" else [Elsewhere]
         async with app.worker(workflows=workflows):
             yield app
 

@@ -174,7 +174,10 @@ async def test_plain_values_come_back_as_they_are(memory_dsn: str, value: Any) -
 async def test_an_input_that_does_not_fit_is_refused_before_anything_is_written(
     memory_dsn: str, bad: Any, with_worker: bool
 ) -> None:
-    async with loom.Loom(memory_dsn) as app, app.worker(workflows=WORKFLOWS if with_worker else ()):
+    async with (
+        loom.Loom(memory_dsn) as app,
+        app.worker(workflows=WORKFLOWS if with_worker else [Echo]),
+    ):
         with pytest.raises(loom.PayloadError):
             await app.start(Picky, bad)
         assert await app.list() == []
