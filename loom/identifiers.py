@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
@@ -48,10 +49,13 @@ def in_micros(duration: object) -> Micros | None:
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+_random_bytes: Callable[[int], bytes] = os.urandom
+"""Where ids come from; a simulation puts something in its place that it can repeat."""
+
 
 def new_id() -> str:
     """A new globally unique identifier: 32 hexadecimal digits."""
-    return os.urandom(16).hex()
+    return _random_bytes(16).hex()
 
 
 def derived_id(*parts: str) -> str:

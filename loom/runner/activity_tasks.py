@@ -53,7 +53,8 @@ class ActivityTasks:
         self._outcomes = Outcomes(worker)
         self._heartbeats = Heartbeats(worker.repository, worker.clock, self.lost)
         self._slots = Slots(worker.registry, worker.options, lambda: self.on_room())
-        self._running: set[Attempt] = set()
+        # In the order in which they began, which a set would forget.
+        self._running: dict[Attempt, None] = {}
         self._threads = ActivityThreads()
         self._processes = ActivityProcesses()
         self.execution = Execution(
@@ -112,7 +113,7 @@ class ActivityTasks:
     def start(self, attempt: Attempt) -> None:
         """Run an attempt in a slot that was reserved for it, under a lease that is on disk."""
         self._held.add_task(attempt.run_key, attempt.activity_id, attempt.token)
-        self._running.add(attempt)
+        self._running[attempt] = None
         attempt.task = asyncio.create_task(self._run(attempt), name=f"loom-activity-{attempt.name}")
         attempt.task.add_done_callback(partial(self._end, attempt))
 
@@ -166,7 +167,7 @@ class ActivityTasks:
 
     def _end(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         if attempt.task is task:  # and not one that has its outcome to complete since
-            self._running.discard(attempt)
+            self._running.pop(attempt, None)
             # The task's context refers to the attempt: together they would be garbage that only
             # the collector frees.
             attempt.task = None
@@ -184,7 +185,7 @@ class ActivityTasks:
         self.on_gone(attempt)
 
     def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
-        self._running.add(attempt)
+        self._running[attempt] = None
         self._slots.take(attempt.name)
         attempt.task = asyncio.create_task(work)
         attempt.task.add_done_callback(partial(self._end, attempt))

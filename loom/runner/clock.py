@@ -77,25 +77,27 @@ class SystemClock(Clock):
     """
 
     def __init__(self) -> None:
-        self._ahead = _wall() - _steady()
+        self._ahead = self._wall() - self._steady()
 
     def now(self) -> Micros:
-        return _steady() + self._ahead
+        return self._steady() + self._ahead
 
     async def synchronise(self, repository: LeaseRepository) -> None:
         """The answer is taken to be from the middle of the round trip, as in Cristian's algorithm
         (Distributed Computing 3, 1989), of the quickest of three."""
         best_trip: Micros | None = None
         for _ in range(3):
-            before = _steady()
+            before = self._steady()
             theirs = await repository.current_time()
-            trip = _steady() - before
+            trip = self._steady() - before
             if best_trip is None or trip < best_trip:
                 best_trip, self._ahead = trip, theirs - before - trip // 2
 
+    def _wall(self) -> Micros:
+        return time.time_ns() // 1000
 
-def _wall() -> Micros:
-    return time.time_ns() // 1000
+    def _steady(self) -> Micros:
+        return _steady()
 
 
 # One that goes on while the machine is suspended, where there is such a clock.

@@ -14,19 +14,20 @@ class Closings:
     """Who waits for which run."""
 
     def __init__(self) -> None:
-        self._waiting: dict[RunId, set[asyncio.Future[Event]]] = {}
+        # In the order in which they came, which a set would forget.
+        self._waiting: dict[RunId, dict[asyncio.Future[Event], None]] = {}
 
     @contextmanager
     def expect(self, run_id: RunId) -> Iterator[asyncio.Future[Event]]:
         """A future that gets the run's final event, if the run closes in this process."""
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(run_id, set()).add(future)
+        self._waiting.setdefault(run_id, {})[future] = None
         try:
             yield future
         finally:
             waiting = self._waiting.get(run_id)
             if waiting is not None:
-                waiting.discard(future)
+                waiting.pop(future, None)
                 if not waiting:
                     del self._waiting[run_id]
 

@@ -91,7 +91,7 @@ class LeaseKeeper:
         self._connect = connect
         self._on_lost = on_lost
         self._interval = options.lease / MICROS_PER_SECOND / 3
-        self._last_pulse = time.monotonic()
+        self._last_pulse = self._steady()
         self._pulse_timer: asyncio.TimerHandle | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -125,8 +125,12 @@ class LeaseKeeper:
         if self._held.has_tasks:
             self._look_soon()
 
+    def _steady(self) -> float:
+        """Seconds, by a clock that both threads share."""
+        return time.monotonic()
+
     def _pulse(self) -> None:
-        self._last_pulse = time.monotonic()
+        self._last_pulse = self._steady()
         self._pulse_timer = self._loop.call_later(_PULSE, self._pulse)
 
     def _run(self) -> None:
@@ -159,8 +163,8 @@ class LeaseKeeper:
         while not self._stop.is_set():
             await self._clock.synchronise(repository)
             await self._renew(repository)
-            next_at = time.monotonic() + self._interval
-            while not self._stop.is_set() and (left := next_at - time.monotonic()) > 0:
+            next_at = self._steady() + self._interval
+            while not self._stop.is_set() and (left := next_at - self._steady()) > 0:
                 await _wait(woken, left)
                 if woken.is_set() and not self._stop.is_set():
                     # What is called off together is looked for once.
@@ -172,7 +176,7 @@ class LeaseKeeper:
         held = self._held.snapshot()
         if not held:
             return
-        silent = (time.monotonic() - self._last_pulse) * MICROS_PER_SECOND
+        silent = (self._steady() - self._last_pulse) * MICROS_PER_SECOND
         if silent > self._options.stall and not is_debugged(self._loop_thread):
             _log.error(
                 "the event loop has been stuck for %.0f s: its leases are not renewed, and others "

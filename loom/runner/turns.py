@@ -145,8 +145,8 @@ class Turns:
         self._warn_of_missing(turn)
         topics = self._topics(turn, owned.run.run_id)
         if runs_elsewhere:
-            topics.add(CALLED_OFF)
-        self._worker.notifier.publish(topics)
+            topics.append(CALLED_OFF)
+        self._worker.notifier.publish(dict.fromkeys(topics))
         if not turn.decision.status.is_open:
             self._worker.closings.announce(owned.run.run_id, turn.decision.events[-1].event)
 
@@ -173,16 +173,16 @@ class Turns:
             if attempt is not None:
                 self._activities.give_up(attempt)
 
-    def _topics(self, turn: Turn, run_id: RunId) -> set[str]:
+    def _topics(self, turn: Turn, run_id: RunId) -> list[str]:
         effects = turn.effects
-        topics = {activity_topic(task.queue) for task in effects.tasks if not task.leased}
-        topics |= {workflow_topic(new.queue) for new in effects.starts}
+        topics = [activity_topic(task.queue) for task in effects.tasks if not task.leased]
+        topics += [workflow_topic(new.queue) for new in effects.starts]
         if effects.messages or effects.starts:
             # A run may have a message for itself: that a child was not started.
-            topics.add(MESSAGES)
+            topics.append(MESSAGES)
         if not turn.decision.status.is_open:
-            topics.add(run_topic(run_id))
-        topics.update(answer_topic(answer.message_id) for answer in turn.effects.answers)
+            topics.append(run_topic(run_id))
+        topics.extend(answer_topic(answer.message_id) for answer in turn.effects.answers)
         return topics
 
 
