@@ -90,6 +90,8 @@ def terminated_effects(
     Of its arrivals, one of which ends it, only what it was started with is recorded, too. Its
     relatives are told; who they are is in as much of its history as can be read.
     """
+    # The clock of whoever ends it may be behind that of those who worked on it.
+    arrivals = _not_before(history, arrivals)
     started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
     ended = next(s for s in arrivals if type(s.event) in FINAL_STATUS)
     relatives = relatives_in(run.workflow_id, run.run_id, [*history, *started])
@@ -99,6 +101,12 @@ def terminated_effects(
         events=event_records([*started, ended], after),
         messages=farewells(ended.event, relatives),
     )
+
+
+def _not_before(history: Sequence[Stamped], arrivals: Sequence[Stamped]) -> list[Stamped]:
+    """The stamps of a run never decrease."""
+    last = history[-1].at if history else 0
+    return [Stamped(s.event, max(s.at, last), s.message_id) for s in arrivals]
 
 
 def cancelled_effects(run: RunRecord, arrivals: Sequence[Stamped]) -> Effects:

@@ -21,6 +21,9 @@ from tests.proof.records import NOTHING, Asked, Evidence, Outcome, RunDump, Told
 
 _CONVERTER = PayloadConverter()
 
+_OF_ONE_RUN = ("activity:", "start", "state", "carried:")
+"""What Loom's own messages begin with that each run of a chain has of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
@@ -152,7 +155,7 @@ def _messages_came_once(chain: _Chain) -> Iterator[str]:
         own = [e.message_id for e in run.events if e.message_id is not None]
         own += (run.inbox or ()) if run.is_open else ()
         for message_id in own:
-            is_own = message_id.startswith(("activity:", "carried:", "start", "state"))
+            is_own = message_id.startswith(_OF_ONE_RUN)
             delivered[f"{run.key} {message_id}" if is_own else message_id] += 1
     for message_id, times in delivered.items():
         if times > 1:

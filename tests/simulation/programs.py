@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random
 from typing import Any, NoReturn
 
 from hypothesis import strategies as st
@@ -39,6 +40,8 @@ class World:
     """Each that came to its end, in order."""
     take_time: Callable[[], Awaitable[None]] = field(default=lambda: asyncio.sleep(0))
     """How long an activity takes that is a coroutine."""
+    hour: timedelta = HOUR
+    """How long an hour is: where time is not skipped while others look for work, a short one."""
 
     def clear(self) -> None:
         self.done.clear()
@@ -120,7 +123,7 @@ async def _local(run: Program, ctx: Ctx, node: Node) -> Any:
 
 
 async def _sleep(run: Program, ctx: Ctx, node: Node) -> Any:
-    hours = node["number"] * HOUR
+    hours = node["number"] * WORLD.hour
     # They are the same but for how they end in a run that is let go.
     await (asyncio.sleep(hours.total_seconds()) if node["number"] % 2 else ctx.sleep(hours))
     return "slept"
@@ -142,7 +145,7 @@ async def _patched(run: Program, ctx: Ctx, node: Node) -> Any:
 
 async def _impatient(run: Program, ctx: Ctx, node: Node) -> Any:
     try:
-        return await ctx.wait_for_signal("never sent", timeout=HOUR)
+        return await ctx.wait_for_signal("never sent", timeout=WORLD.hour)
     except TimeoutError:
         return "too late"
 
@@ -281,6 +284,10 @@ class Program(loom.Workflow[Any, Any]):
     def flag(self, number: int) -> None:
         self.flags.add(number)
 
+    @loom.query
+    def seen(self) -> int:
+        return len(self.flags) + len(self.updated)
+
     @loom.update
     async def change(self, number: int) -> int:
         self.updated.add(number)
@@ -318,6 +325,74 @@ def messages(program: Node) -> Iterator[tuple[str, int]]:
         yield program["kind"], program["number"]
     for node in program.get("nodes", ()):
         yield from messages(node)
+
+
+def wanted(program: Node) -> list[tuple[str, int]]:
+    """What has to be sent to a program so that it ends. One flag or update is for all who wait."""
+    found: list[tuple[str, int]] = []
+    for kind, value in messages(program):
+        if kind == "signal" or (kind, value) not in found:
+            found.append((kind, value))
+    return found
+
+
+def some_program(chance: Random) -> Node:
+    """A program drawn by lot, small enough that thousands can be run."""
+    if chance.random() < 0.25:
+        nodes = [_some_branch(chance) for _ in range(chance.choice((1, 2, 2, 3)))]
+        return {"kind": "chain", "nodes": nodes}
+    return _some_branch(chance)
+
+
+def _some_branch(chance: Random) -> Node:
+    kind = chance.choice(sorted(_BRANCHES))
+    nodes = []
+    for _ in range(chance.choice((1, 2, 2, 3))):
+        drawn = chance.random()
+        if drawn < 0.7:
+            nodes.append(_some_leaf(chance, {**_LEAVES, **_MESSAGES}))
+            continue
+        inner = [_some_leaf(chance, _LEAVES) for _ in range(chance.choice((1, 1, 2)))]
+        kinds = _BRANCHES if drawn < 0.85 else _CHILDREN
+        nodes.append({"kind": chance.choice(sorted(kinds)), "nodes": inner})
+    return {"kind": kind, "nodes": nodes}
+
+
+def _some_leaf(chance: Random, kinds: Any) -> Node:
+    return {"kind": chance.choice(sorted(kinds)), "number": chance.randrange(4)}
+
+
+def expected(node: Node) -> Any:
+    """What a program returns that nobody interrupts, worked out without Loom."""
+    number = node.get("number", 0)
+    inner = [expected(one) for one in node.get("nodes", ())]
+    match node["kind"]:
+        case "activity" | "thread" | "local":
+            return number * number
+        case "flaky":
+            return -number
+        case "failing":
+            return f"{number} is not wanted"
+        case "state" | "side effect" | "signal":
+            return number
+        case "as completed":
+            return sorted(map(repr, inner))
+        case "flag" | "update" as kind:
+            return {"flag": f"flag {number}", "update": f"updated {number}"}[kind]
+        case "sequence" | "gather" | "group" | "patient" | "child" | "chain":
+            return inner
+        case kind:
+            return _FIXED[kind]
+
+
+_FIXED = {
+    "sleep": "slept",
+    "patched": True,
+    "impatient": "too late",
+    "failing child": "as it was told",
+    "saga": "kept",
+    "undone saga": "undone",
+}
 
 
 EVERYTHING: Node = {

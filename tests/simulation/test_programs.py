@@ -18,8 +18,8 @@ from tests.simulation.programs import (
     Node,
     Program,
     chains,
-    messages,
     programs,
+    wanted,
 )
 
 PROGRAMS = settings.default.max_examples
@@ -40,12 +40,7 @@ async def play(program: Node, dsn: str = "memory://", **options: Any) -> Outcome
     )
     async with environment as env:
         handle = await env.start(Program, program)
-        sent: set[tuple[str, int]] = set()
-        for number, (kind, value) in enumerate(messages(program)):
-            # One flag or update is for all who wait for it: with it the run may end.
-            if kind != "signal" and (kind, value) in sent:
-                continue
-            sent.add((kind, value))
+        for number, (kind, value) in enumerate(wanted(program)):
             if kind == "update":
                 assert await handle.update(Program.change, value) == value + 1
             else:

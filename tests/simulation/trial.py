@@ -1,0 +1,288 @@
+"""One trial: a plan is carried out, all comes to rest, and the checker has its say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+from typing import Any, Final
+from unittest.mock import patch
+
+import loom
+from tests.proof.checker import Invariant, Violation, check
+from tests.proof.dump import take_dump
+from tests.proof.records import Dump, Evidence
+from tests.simulation.clients import Player
+from tests.simulation.loop import SimulatedLoop, Stuck
+from tests.simulation.network import Line, Network
+from tests.simulation.nodes import Node
+from tests.simulation.plan import Blow, Deed, Fault, Plan
+from tests.simulation.programs import WORLD, Program, expected
+from tests.simulation.stores import Tier, simulated_store
+
+START: Final = 1_800_000_000_000_000
+PATIENCE: Final = 150.0
+"""Seconds after the last fault by which all must have ended."""
+STEPS: Final = 400_000
+
+_REPLAYER: Final = loom.Replayer(workflows=[Program], guards="off")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a trial."""
+
+    plan: Plan
+    violations: list[Violation]
+    trace: int
+    """The same for every trial of the same plan."""
+    steps: int
+    seconds: float
+    """Of virtual time."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often what was reached."""
+
+
+class Trial:
+    def __init__(self, plan: Plan, tier: Tier = Tier.MEMORY) -> None:
+        self.plan = plan
+        self._chance = Random(f"trial {plan.seed}")
+        self._ids = Random(f"ids {plan.seed}")
+        self._work = Random(f"work {plan.seed}")
+        self._tier = tier
+
+    def run(self) -> Report:
+        with self._in_a_world_of_its_own() as loop:
+            return self._run(loop)
+
+    @contextmanager
+    def _in_a_world_of_its_own(self) -> Iterator[SimulatedLoop]:
+        WORLD.clear()
+        loop = SimulatedLoop(Random(f"order {self.plan.seed}"), START)
+        disabled = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            with (
+                patch("loom.identifiers._random_bytes", self._ids.randbytes),
+                patch("random.random", self._work.random),
+                patch.object(WORLD, "take_time", self._take_time),
+                patch.object(WORLD, "hour", timedelta(seconds=1.5)),
+                loop,
+            ):
+                yield loop
+        finally:
+            logging.disable(disabled)
+
+    async def _take_time(self) -> None:
+        drawn = self._work.random()
+        await asyncio.sleep(0.0 if drawn < 0.3 else 2.0 if drawn > 0.97 else 0.1 * drawn)
+
+    # --- what happens ---
+
+    def _run(self, loop: SimulatedLoop) -> Report:
+        plan = self.plan
+        self._context_of_world = context = loop.context(loop.strand("world"))
+        self.loop = loop
+        with simulated_store(self._tier, loop) as store:
+            self.store = store
+            self.network = network = Network(loop, plan, store.repository, self._chance)
+            self.settings = loom.Settings(
+                dsn="memory://", slow_turn_seconds=0, guards="off", **plan.settings
+            )
+            self.players = [Player(script, network) for script in plan.scripts]
+            self.nodes: list[Node] = []
+            self.graveyard: list[Node] = []
+            self._lets_go: list[Callable[[], None]] = []
+            self._has_ended = False
+            self._dumps: list[Dump] = []
+            stuck: list[Violation] = []
+            context.run(self._begin, context)
+            try:
+                until = plan.faults_end + PATIENCE
+                loop.run_until(lambda: self._has_ended, until=until, steps=STEPS)
+            except Stuck as error:
+                stuck = [Violation(Invariant.MOVES_ON, f"it never comes to rest: {error}")]
+            report = self._report(stuck)
+            for node in [*self.nodes, *self.graveyard]:
+                node.sweep()
+            return report
+
+    def _begin(self, context: Any) -> None:
+        plan, loop = self.plan, self.loop
+        for number in range(plan.nodes):
+            self.nodes.append(self._new_node(number))
+            self._start_node(number)
+        for blow in plan.blows:
+            if blow.write is None:
+                loop.call_later(blow.at, self._strike, blow, context=context)
+        self._by_write = {blow.write: blow for blow in plan.blows if blow.write is not None}
+        self.network.on_write = self._on_write
+        for player in self.players:
+            loop.call_later(player.script.at, self._resume, player, context=context)
+        loop.call_later(plan.faults_end, self._be_quiet, context=context)
+
+    def _new_node(self, number: int) -> Node:
+        has_worker = number < self.plan.workers
+        name = f"worker {number}" if has_worker else "client"
+        return Node(self.network, name, self.settings, has_worker=has_worker)
+
+    def _start_node(self, number: int) -> None:
+        node = self.nodes[number]
+        node.begin(self._serve(number, node))
+
+    async def _serve(self, number: int, node: Node) -> None:
+        await node.open()
+        for player in self.players:
+            if player.script.node == number and self.loop.now >= player.script.at:
+                self._play(player, node)
+
+    def _resume(self, player: Player) -> None:
+        node = self.nodes[player.script.node]
+        if node.is_up:
+            self._play(player, node)
+
+    def _play(self, player: Player, node: Node) -> None:
+        # Of each script, one process plays at a time: the others of its node are over.
+        if not player.is_over and player not in node.playing:
+            node.playing[player] = node.begin(player.play(node))
+
+    # --- faults ---
+
+    def _on_write(self, number: int, line: Line) -> None:
+        blow = self._by_write.get(number)
+        if blow is None or self.network.is_quiet:
+            return
+        for at, node in enumerate(self.nodes):
+            if node.store.line is line:
+                self._context_of_world.run(self._strike, replace(blow, node=at))
+                return
+
+    def _strike(self, blow: Blow) -> None:
+        node = self.nodes[blow.node]
+        lasts = min(blow.lasts, self.plan.faults_end - self.loop.now)
+        match blow.fault:
+            case Fault.CRASH | Fault.STOP if node.is_over:
+                return
+            case Fault.CRASH:
+                node.end()
+                self._replace_later(blow.node, lasts)
+            case Fault.STOP if node.is_up:
+                node.is_up = False
+                for playing in node.playing.values():
+                    playing.cancel()
+                node.begin(self._stop(node, blow.node, lasts))
+            case Fault.FREEZE | Fault.STALL:
+                self._later(lasts, node.hold(whole=blow.fault is Fault.FREEZE))
+            case Fault.CUT:
+                node.store.line.is_cut = True
+                self._later(lasts, lambda: setattr(node.store.line, "is_cut", False))
+            case Fault.CLOCK:
+                node.jump(blow.amount)
+                self._later(lasts, lambda: node.jump(-blow.amount))
+            case Fault.OUTAGE | Fault.FULL | Fault.DEAF as fault:
+                name = {Fault.OUTAGE: "is_down", Fault.FULL: "is_full", Fault.DEAF: "is_deaf"}
+                setattr(self.network, name[fault], True)
+                self._later(lasts, lambda: setattr(self.network, name[fault], False))
+            case _:
+                return
+        self.network.counts[f"fault {blow.fault}"] += 1
+
+    def _later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.loop.call_later(max(seconds, 0.0), callback)
+
+    def _replace_later(self, number: int, seconds: float) -> None:
+        dead = self.nodes[number]
+
+        def replace_it() -> None:
+            if self.nodes[number] is not dead:
+                return
+            self.graveyard.append(dead)
+            self.nodes[number] = self._new_node(number)
+            self._start_node(number)
+
+        self._later(seconds, replace_it)
+
+    async def _stop(self, node: Node, number: int, lasts: float) -> None:
+        try:
+            await node.close()
+        finally:
+            self._context_of_world.run(self._replace_later, number, lasts)
+
+    # --- coming to rest ---
+
+    def _be_quiet(self) -> None:
+        network = self.network
+        network.is_quiet = True
+        network.is_down = network.is_full = network.is_deaf = False
+        for number, node in enumerate(self.nodes):
+            node.store.line.is_cut = False
+            node.clock.error = 0
+            if node.is_over:
+                self._replace_later(number, 0.0)
+        self._dumps.append(self._dump())
+        self._look()
+
+    def _look(self) -> None:
+        """Whether all is over."""
+        if all(player.is_over for player in self.players) and self.store.is_at_rest(self._excused):
+            self._has_ended = True
+        else:
+            self._later(0.5, self._look)
+
+    @property
+    def _excused(self) -> frozenset[str]:
+        return frozenset(s.workflow_id for s in self.plan.scripts if Deed.POISON in s.deeds)
+
+    def _dump(self) -> Dump:
+        return self.store.drive(
+            take_dump(self.store.repository, self.loop.micros, self.store.read_inbox)
+        )
+
+    # --- what is to be said of it ---
+
+    def _report(self, stuck: list[Violation]) -> Report:
+        loop, network = self.loop, self.network
+        evidence = Evidence(
+            self._dump(),
+            [told for player in self.players for told in player.told],
+            tuple(WORLD.executions),
+            earlier=self._dumps,
+            commits=network.commits,
+            poisoned=self._excused,
+        )
+        violations = [*stuck, *check(evidence, replayer=_REPLAYER), *self._oddities()]
+        for run in evidence.dump.runs:
+            network.counts[f"run {run.run.status.value}"] += 1
+            network.counts.update(event.type for event in run.events)
+        for told in evidence.told:
+            network.counts[f"told {told.outcome.value} {told.asked.value}"] += 1
+        loop.note(repr([run.events for run in evidence.dump.runs]))
+        return Report(self.plan, violations, loop.trace, loop.steps, loop.now, network.counts)
+
+    def _oddities(self) -> Iterator[Violation]:
+        for player in self.players:
+            script = player.script
+            yield from (
+                Violation(Invariant.ACKNOWLEDGED_IS_KEPT, f"{script.workflow_id!r}: {odd}")
+                for odd in player.odd
+            )
+            if not player.is_over:
+                what = f"a client of {script.workflow_id!r} never got on"
+                yield Violation(Invariant.MOVES_ON, what)
+            wanted = expected(script.program)
+            for result in player.results:
+                if result != wanted:
+                    what = f"{script.workflow_id!r} has returned {result!r} and not {wanted!r}"
+                    yield Violation(Invariant.CLOSED_IS_CLOSED, what)
+        for context in self.loop.unhandled:
+            if "handle" in context:
+                yield Violation(Invariant.MOVES_ON, f"a callback raised {context['exception']!r}")
+
+
+def run_plan(plan: Plan, tier: Tier = Tier.MEMORY) -> Report:
+    return Trial(plan, tier).run()
