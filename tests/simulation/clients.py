@@ -1,4 +1,4 @@
-"""Clients: what they do to runs, again and again until they are answered, and what they are told."""
+"""Clients: what they do to runs, again and again until they are answered."""
 
 from __future__ import annotations
 

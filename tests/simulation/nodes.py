@@ -59,7 +59,7 @@ class NodeLeaseKeeper(LeaseKeeper):
         self._loop: Any = _Home(loop, contextvars.copy_context())
         self._loop_thread = threading.get_ident()
         self._pulse()
-        loop.create_task(self._renew_forever(), context=loop.context(leases))
+        self._renewing = loop.create_task(self._renew_forever(), context=loop.context(leases))
 
     def _steady(self) -> float:
         return asyncio.get_running_loop().time()
