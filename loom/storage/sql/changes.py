@@ -6,22 +6,19 @@ ones before it did, and the database sees one statement per table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
     Answer,
     Arrival,
     Effects,
-    EventRecord,
-    LogRecord,
     Message,
     NewRun,
-    NewTask,
     SendOutcome,
 )
-from loom.storage.sql.dialects import Statement
+from loom.storage.sql.dialects import Row, RowsStatement
+from loom.storage.sql.inserts import answer_row, event_row, log_row, message_row, task_row
 from loom.storage.sql.rows import RunState, TaskState
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Many, Query, Transaction
@@ -51,16 +48,16 @@ class Changes:
         self._closed: set[RunKey] = set()
         self._closing: dict[WorkflowId, RunKey] = {}
         self._left: dict[RunKey, int] = {}
-        self._events: list[dict[str, Any]] = []
-        self._logs: list[dict[str, Any]] = []
-        self._messages: list[dict[str, Any]] = []
-        self._answers: list[dict[str, Any]] = []
+        self._events: list[Row] = []
+        self._logs: list[Row] = []
+        self._messages: list[Row] = []
+        self._answers: list[Row] = []
         self._consumed: dict[RunKey, int] = {}
-        self._new_tasks: dict[TaskKey, dict[str, Any]] = {}
+        self._new_tasks: dict[TaskKey, Row] = {}
         self._saved_tasks: dict[TaskKey, TaskState] = {}
         self._finished_tasks: set[TaskKey] = set()
         self._tags: dict[tuple[RunKey, str], str | None] = {}
-        self._memos: list[dict[str, Any]] = []
+        self._memos: list[Row] = []
 
     # --- turns -----------------------------------------------------------------------------------
 
@@ -89,7 +86,7 @@ class Changes:
             self._addresses[run.workflow_id, None] = run.run_key
         self._record(run, new.effects, new.owner or "")
         if new.memo is not None:
-            self._memos.append({"run_key": run.run_key, "memo": new.memo})
+            self._memos.append((run.run_key, new.memo))
         for position, message in enumerate(new.own_messages[: run.inbox_count], start=1):
             self._put(run, position, message.message_id, message.arrival)
 
@@ -125,12 +122,12 @@ class Changes:
         """Write the ends of runs ahead, so that their workflow ids can be used again."""
         keys = [self._closing.pop(workflow_id) for workflow_id in workflow_ids]
         self._turned -= set(keys)
-        yield from _many(s.runs.save_turn, [saved_turn(self.runs[key]) for key in keys])
+        yield from _many(s.runs.save_turn, [self.runs[key].turn_row() for key in keys])
 
     def _record(self, run: RunState, effects: Effects, owner: WorkerId) -> None:
         """Gather what a turn leaves outside its run's own row."""
-        self._events += (_event(run.run_key, event) for event in effects.events)
-        self._logs += (_log(run.run_key, line) for line in effects.logs)
+        self._events += (event_row(run.run_key, event) for event in effects.events)
+        self._logs += (log_row(run.run_key, line) for line in effects.logs)
         self._tags |= {(run.run_key, name): value for name, value in effects.tags.items()}
         self._taken.update(
             (run.run_key, event.message_id) for event in effects.events if event.message_id
@@ -141,7 +138,7 @@ class Changes:
             self.finish_task((run.run_key, activity_id))
         if run.is_open:
             for task in effects.tasks:
-                new = _new_task(run.run_key, task, owner, effects.task_lease_expires_at)
+                new = task_row(run.run_key, task, owner, effects.task_lease_expires_at)
                 self._new_tasks[run.run_key, task.activity_id] = new
         else:
             self._closed.add(run.run_key)
@@ -149,14 +146,7 @@ class Changes:
 
     def _answer(self, run_key: RunKey, answer: Answer, now: Micros) -> None:
         self._taken.add((run_key, answer.message_id))
-        self._answers.append(
-            {
-                "run_key": run_key,
-                "message_id": answer.message_id,
-                "answered_at": now,
-                **_carried(answer.content),
-            }
-        )
+        self._answers.append(answer_row(run_key, answer, now))
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -180,14 +170,7 @@ class Changes:
 
     def _put(self, run: RunState, position: int, message_id: MessageId, arrival: Arrival) -> None:
         self._taken.add((run.run_key, message_id))
-        self._messages.append(
-            {
-                "run_key": run.run_key,
-                "position": position,
-                "message_id": message_id,
-                **_carried(arrival),
-            }
-        )
+        self._messages.append(message_row(run.run_key, position, message_id, arrival))
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -203,27 +186,24 @@ class Changes:
 
     def flush(self, s: Statements) -> Transaction[None]:
         """Write everything, rows of one table in the order of their keys."""
-        yield from _many(s.runs.save_turn, [saved_turn(self.runs[k]) for k in sorted(self._turned)])
+        turned = [self.runs[key].turn_row() for key in sorted(self._turned)]
+        yield from _many(s.runs.save_turn, turned)
         reached = sorted(self._reached - self._turned)
         yield from _many(s.runs.save_inbox, [_inbox(self.runs[key]) for key in reached])
         yield from _many(s.history.insert_event, self._events)
         yield from self._flush_tasks(s)
         # In this order, so that what was sent to a run that then closed goes too.
         yield from _many(s.history.insert_message, self._messages)
-        consumed = [{"key": key, "through": self._consumed[key]} for key in sorted(self._consumed)]
-        yield from _many(s.history.consume, consumed)
+        yield from _many(s.history.consume, sorted(self._consumed.items()))
         yield from _many(s.history.insert_log, self._logs)
         yield from _many(s.history.insert_answer, self._answers)
         yield from _many(s.labels.insert_memo, self._memos)
         yield from self._flush_tags(s)
 
     def _flush_tags(self, s: Statements) -> Transaction[None]:
-        tags = [
-            {"run_key": key, "name": name, "value": value}
-            for (key, name), value in sorted(self._tags.items())
-        ]
-        yield from _many(s.labels.put_tag, [tag for tag in tags if tag["value"] is not None])
-        yield from _many(s.labels.remove_tag, [tag for tag in tags if tag["value"] is None])
+        tags = [(*tag, value) for tag, value in sorted(self._tags.items())]
+        yield from _many(s.labels.put_tag, [tag for tag in tags if tag[2] is not None])
+        yield from _many(s.labels.remove_tag, [tag[:2] for tag in tags if tag[2] is None])
 
     def _flush_tasks(self, s: Statements) -> Transaction[None]:
         finished = self._finished_tasks
@@ -231,91 +211,17 @@ class Changes:
             # Looked up instead of deleted by run: whoever locks tasks does so in this order.
             keys = s.array(sorted(self._closed))
             rows = yield Query(s.tasks.of_runs, {"keys": keys})
-            finished = finished | {(key, activity_id) for key, activity_id in rows}
-        deletes = [{"key": key, "id": activity_id} for key, activity_id in sorted(finished)]
-        yield from _many(s.tasks.delete, deletes)
-        saved = [task.parameters() for _, task in sorted(self._saved_tasks.items())]
+            finished = finished | {(row[0], row[1]) for row in rows}
+        yield from _many(s.tasks.delete, sorted(finished))
+        saved = [task.row() for _, task in sorted(self._saved_tasks.items())]
         yield from _many(s.tasks.save, saved)
         yield from _many(s.tasks.insert, list(self._new_tasks.values()))
 
 
-def _many(statement: Statement, parameters: list[dict[str, Any]]) -> Transaction[None]:
-    if parameters:
-        yield Many(statement, parameters)
+def _many(statement: RowsStatement, rows: Sequence[Row]) -> Transaction[None]:
+    if rows:
+        yield Many(statement, rows)
 
 
-def _carried(arrival: Arrival) -> dict[str, Any]:
-    return {
-        "type": arrival.type,
-        "schema_version": arrival.schema_version,
-        "attributes": arrival.attributes,
-        "payload": arrival.payload,
-    }
-
-
-def _event(run_key: RunKey, event: EventRecord) -> dict[str, Any]:
-    return {
-        "run_key": run_key,
-        "sequence": event.sequence,
-        "type": event.type,
-        "schema_version": event.schema_version,
-        "recorded_at": event.recorded_at,
-        "attributes": event.attributes,
-        "payload": event.payload,
-        "message_id": event.message_id,
-    }
-
-
-def _log(run_key: RunKey, line: LogRecord) -> dict[str, Any]:
-    return {
-        "run_key": run_key,
-        "position": line.position,
-        "logged_at": line.logged_at,
-        "level": line.level,
-        "message": line.message,
-    }
-
-
-def _new_task(
-    run_key: RunKey, task: NewTask, owner: WorkerId, lease_expires_at: Micros | None
-) -> dict[str, Any]:
-    expires_at = lease_expires_at if task.leased else None
-    return {
-        "run_key": run_key,
-        "activity_id": task.activity_id,
-        "sequence": task.sequence,
-        "name": task.name,
-        "queue": task.queue,
-        "available_at": task.available_at,
-        "due_at": task.available_at if expires_at is None else expires_at,
-        "attempt": int(task.leased),
-        "failures": 0,
-        "lease_owner": owner if task.leased else None,
-        "lease_token": int(task.leased),
-        "lease_expires_at": expires_at,
-        "last_failure": None,
-        "details": None,
-        "start_by": None if task.leased else task.start_by,
-        "parked_until": None,
-    }
-
-
-def saved_turn(run: RunState) -> dict[str, Any]:
-    return {
-        "key": run.run_key,
-        "status": run.status.value,
-        "sequence": run.sequence,
-        "updated_at": run.updated_at,
-        "closed_at": run.closed_at,
-        "wake_at": run.wake_at,
-        "blocked_reason": run.blocked_reason,
-        "lease_owner": run.lease_owner,
-        "lease_expires_at": run.lease_expires_at,
-        "due_at": run.due_at,
-        "inbox_count": run.inbox_count,
-        "inbox_consumed": run.inbox_consumed,
-    }
-
-
-def _inbox(run: RunState) -> dict[str, Any]:
-    return {"key": run.run_key, "due_at": run.due_at, "inbox_count": run.inbox_count}
+def _inbox(run: RunState) -> Row:
+    return run.run_key, run.due_at, run.inbox_count

@@ -100,13 +100,7 @@ def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[
 def save_leases(s: Statements, runs: Iterable[RunState]) -> Transaction[None]:
     """Write what claiming or releasing has changed."""
     leases = [
-        {
-            "key": run.run_key,
-            "lease_owner": run.lease_owner,
-            "lease_expires_at": run.lease_expires_at,
-            "lease_token": run.lease_token,
-            "due_at": run.due_at,
-        }
+        (run.run_key, run.lease_owner, run.lease_expires_at, run.lease_token, run.due_at)
         for run in runs
     ]
     if leases:
@@ -154,7 +148,7 @@ def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[Activit
     for task in tasks:
         task.lease(claim.owner, claim.lease_expires_at)
     if tasks:
-        yield Many(s.tasks.save, [task.parameters() for task in tasks])
+        yield Many(s.tasks.save, [task.row() for task in tasks])
     return [
         _activity_task(task, row[columns:], until)
         for task, row, until in zip(tasks, rows, parked, strict=True)

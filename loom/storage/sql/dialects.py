@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,6 +20,8 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     FromClause,
+    Integer,
+    LargeBinary,
     Table,
     Text,
     bindparam,
@@ -36,6 +38,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 type Parameters = Mapping[str, Any]
 type Insert = postgresql.Insert | sqlite.Insert
+type SqlType = BigInteger | Integer | LargeBinary | Text
+type Values = Mapping[str, ColumnElement[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,28 @@ class Statement:
     arrange: Callable[[Parameters], Sequence[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class RowsStatement:
+    """SQL text that is given rows, and how these are put in its order."""
+
+    sql: str
+    arrange: Callable[[Sequence[Row]], Any]
+    """To what the driver takes: the rows themselves, or an array for each column."""
+
+
+type Row = Sequence[Any]
+
+
 class SqlDialect(ABC):
     """What one database is told differently from the other."""
 
     _dialect: Dialect
 
+    locks_rows: bool
+    """Whether writers work side by side, each with locks on the rows that it writes."""
+
     def compile(self, construct: ClauseElement) -> Statement:
-        compiled = construct.compile(dialect=self._dialect)
-        assert isinstance(compiled, SQLCompiler)
+        compiled = self._compile(construct)
         arrange = _arranger(compiled.positiontup or [])
         # SQLAlchemy makes parameters of numbers too, such as the offset that SQLite wants.
         constants = {name: value for name, value in compiled.params.items() if value is not None}
@@ -61,9 +79,28 @@ class SqlDialect(ABC):
             return Statement(str(compiled), lambda given: arrange({**constants, **given}))
         return Statement(str(compiled), arrange)
 
+    def compile_rows(self, construct: ClauseElement, columns: Iterable[str]) -> RowsStatement:
+        """A statement that ``values`` went into, for rows of these columns in this order."""
+        compiled = self._compile(construct)
+        order, names = compiled.positiontup or [], list(columns)
+        return RowsStatement(str(compiled), self._row_arranger([names.index(n) for n in order]))
+
+    def _compile(self, construct: ClauseElement) -> SQLCompiler:
+        compiled = construct.compile(dialect=self._dialect)
+        assert isinstance(compiled, SQLCompiler)
+        return compiled
+
     @abstractmethod
-    def insert(self, table: Table) -> Insert:
-        """An INSERT that can be told what to do on a conflict."""
+    def values(self, columns: Mapping[str, SqlType]) -> Values:
+        """The values of the rows that a statement is given, by the names of their columns."""
+
+    @abstractmethod
+    def insert_rows(self, table: Table, values: Values) -> Insert:
+        """An INSERT of rows, which can be told what to do on a conflict."""
+
+    @abstractmethod
+    def _row_arranger(self, order: Sequence[int]) -> Callable[[Sequence[Row]], Any]:
+        """How rows are put into the order in which the text names their columns."""
 
     @abstractmethod
     def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
@@ -104,12 +141,30 @@ def _arranger(order: Sequence[str]) -> Callable[[Parameters], Sequence[Any]]:
 
 
 class PostgresDialect(SqlDialect):
-    """asyncpg's ``$1``, and arrays as Postgres has them."""
+    """asyncpg's ``$1``, and arrays as Postgres has them: rows travel as an array per column."""
 
     _dialect: Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
+    locks_rows = True
 
-    def insert(self, table: Table) -> postgresql.Insert:
-        return postgresql.insert(table)
+    def values(self, columns: Mapping[str, SqlType]) -> Values:
+        return dict(self.table("given", columns).c.items())
+
+    def table(self, name: str, columns: Mapping[str, SqlType]) -> FromClause:
+        """Rows that a statement is given, as a table: of each column an array."""
+        arrays = [bindparam(n, type_=ARRAY(type_)) for n, type_ in columns.items()]
+        fields = [column(n, type_) for n, type_ in columns.items()]
+        return func.unnest(*arrays).table_valued(*fields, name=name).render_derived()
+
+    def insert_rows(self, table: Table, values: Values) -> postgresql.Insert:
+        names = list(values.keys())
+        return postgresql.insert(table).from_select(names, select(*values.values()))
+
+    def _row_arranger(self, order: Sequence[int]) -> Callable[[Sequence[Row]], Any]:
+        def arrange(rows: Sequence[Row]) -> Any:
+            columns = tuple(zip(*rows, strict=True))
+            return [columns[index] for index in order]
+
+        return arrange
 
     def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
         return key == func.any(bindparam(name, type_=ARRAY(key.type)))
@@ -139,12 +194,22 @@ class PostgresDialect(SqlDialect):
 
 
 class SqliteDialect(SqlDialect):
-    """SQLite's ``?``, and arrays as JSON text."""
+    """SQLite's ``?``, and arrays as JSON text. Rows are passed one after the other."""
 
     _dialect: Dialect = aiosqlite_dialect()
+    locks_rows = False
 
-    def insert(self, table: Table) -> sqlite.Insert:
-        return sqlite.insert(table)
+    def values(self, columns: Mapping[str, SqlType]) -> Values:
+        return {name: bindparam(name, type_=type_) for name, type_ in columns.items()}
+
+    def insert_rows(self, table: Table, values: Values) -> sqlite.Insert:
+        return sqlite.insert(table).values(dict(values))
+
+    def _row_arranger(self, order: Sequence[int]) -> Callable[[Sequence[Row]], Any]:
+        if list(order) == list(range(len(order))):
+            return lambda rows: rows
+        arrange = itemgetter(*order)
+        return lambda rows: [arrange(row) for row in rows]
 
     def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
         values = func.json_each(bindparam(name, type_=Text())).table_valued("value", name=name)

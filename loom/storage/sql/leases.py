@@ -75,4 +75,4 @@ def _holds(row: RunState | TaskState | None, token: int, owner: WorkerId | None 
 def _save_tasks(s: Statements, tasks: list[TaskState]) -> Transaction[None]:
     if tasks:
         tasks.sort(key=lambda task: (task.run_key, task.activity_id))
-        yield Many(s.tasks.save, [task.parameters() for task in tasks])
+        yield Many(s.tasks.save, [task.row() for task in tasks])

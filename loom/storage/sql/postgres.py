@@ -223,14 +223,11 @@ async def _drive[T](transaction: Transaction[T], connection: asyncpg.Connection)
 
 
 async def _execute(request: Query | Many, connection: asyncpg.Connection) -> Rows:
-    sql, arrange = request.statement.sql, request.statement.arrange
-    rows: Rows = ()
     if isinstance(request, Query):
-        rows = await connection.fetch(sql, *arrange(request.parameters))
-    elif request.returning:
-        rows = await connection.fetchmany(sql, map(arrange, request.parameters))
+        arguments = request.statement.arrange(request.parameters)
     else:
-        await connection.executemany(sql, map(arrange, request.parameters))
+        arguments = request.statement.arrange(request.rows)
+    rows: Rows = await connection.fetch(request.statement.sql, *arguments)
     return rows
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Final
 
 from loom.errors import StoreError
@@ -19,8 +19,8 @@ from loom.storage.records import (
     NewRun,
     RunRecord,
 )
-
-type Row = Sequence[Any]
+from loom.storage.sql.dialects import Row
+from loom.storage.sql.statements.runs import RUN_STATE, TURN
 
 
 @dataclass(slots=True)
@@ -89,6 +89,16 @@ class RunState:
         """The run that its chain began with."""
         return self.first_run_id or self.run_id
 
+    # --- as it is written ------------------------------------------------------------------------
+
+    def new_row(self) -> Row:
+        """As it is inserted: all but the key, which it is given by that."""
+        return _NEW_ROW(self)
+
+    def turn_row(self) -> Row:
+        """Its key, and what a turn may have changed."""
+        return _TURN_ROW(self)
+
     # --- one turn --------------------------------------------------------------------------------
 
     def apply(self, effects: Effects, owner: WorkerId, consumed_through: int = 0) -> None:
@@ -154,6 +164,10 @@ class RunState:
     def _heeds_messages(self) -> bool:
         # What a blocked run could not get past waits in its inbox, and would make it due forever.
         return self.status is not RunStatus.BLOCKED
+
+
+_NEW_ROW: Final = attrgetter(*(column.name for column in RUN_STATE[1:]))
+_TURN_ROW: Final = attrgetter("run_key", *(column.name for column in TURN))
 
 
 def born(new: NewRun) -> RunState:
@@ -245,23 +259,12 @@ class TaskState:
         if self.parked_until is not None and heartbeat.retry_at is not None:
             self.available_at = self.due_at = heartbeat.retry_at
 
-    def parameters(self) -> dict[str, Any]:
-        """What saving it takes."""
-        return {
-            "key": self.run_key,
-            "id": self.activity_id,
-            "lease_token": self.lease_token,
-            "lease_owner": self.lease_owner,
-            "lease_expires_at": self.lease_expires_at,
-            "attempt": self.attempt,
-            "failures": self.failures,
-            "available_at": self.available_at,
-            "due_at": self.due_at,
-            "last_failure": self.last_failure,
-            "details": self.details,
-            "start_by": self.start_by,
-            "parked_until": self.parked_until,
-        }
+    def row(self) -> Row:
+        """As it is saved."""
+        return _TASK_ROW(self)
+
+
+_TASK_ROW: Final = attrgetter(*(field.name for field in fields(TaskState)))
 
 
 def run_record(row: Row) -> RunRecord:

@@ -232,15 +232,16 @@ def _drive[T](transaction: Transaction[T], connection: sqlite3.Connection) -> T:
 
 
 def _execute(request: Query | Many, connection: sqlite3.Connection) -> Rows:
-    sql, arrange = request.statement.sql, request.statement.arrange
     if isinstance(request, Query):
-        return connection.execute(sql, arrange(request.parameters)).fetchall()
+        sql, parameters = request.statement.sql, request.statement.arrange(request.parameters)
+        return connection.execute(sql, parameters).fetchall()
+    sql, given = request.statement.sql, request.statement.arrange(request.rows)
     if not request.returning:
-        connection.executemany(sql, map(arrange, request.parameters))
+        connection.executemany(sql, given)
         return ()
     rows: list[Any] = []
-    for parameters in request.parameters:
-        rows += connection.execute(sql, arrange(parameters))
+    for row in given:
+        rows += connection.execute(sql, row)
     return rows
 
 

@@ -8,14 +8,15 @@ anything else is changed, the ends of runs that make room for new ones in their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from loom.errors import StoreError, StoreUnavailableError
 from loom.identifiers import RunId, RunKey
 from loom.storage.records import Effects, Message, NewRun, SendOutcome, StartOutcome
-from loom.storage.sql.changes import Changes, saved_turn
+from loom.storage.sql.changes import Changes
+from loom.storage.sql.dialects import Row
 from loom.storage.sql.locks import begin
 from loom.storage.sql.rows import RunState, born, inbox_record, run_record
 from loom.storage.sql.statements import Statements
@@ -234,13 +235,17 @@ def _insert_batch(
     # moment, like any other; unless one that continues it takes the id at once.
     continued = {state.continued_from for state in batch}
     brief = {state.run_id for state in batch if not state.is_open} - continued
-    rows = [_row(state) | ({"closed_at": None} if state.run_id in brief else {}) for state in batch]
+    rows = [_born_open(state) if state.run_id in brief else state.new_row() for state in batch]
     inserted = yield Many(s.runs.insert, rows, returning=True)
     keys |= {row[0]: row[1] for row in inserted}
     over = [state for state in batch if state.run_id in brief and state.run_id in keys]
     if over:
-        turns = [saved_turn(state) | {"key": keys[state.run_id]} for state in over]
+        turns = [replace(state, run_key=keys[state.run_id]).turn_row() for state in over]
         yield Many(s.runs.save_turn, turns)
+
+
+def _born_open(state: RunState) -> Row:
+    return replace(state, closed_at=None).new_row()
 
 
 def _check_family(new: NewRun, keys: Mapping[RunId, RunKey], started: Started) -> None:
@@ -251,15 +256,6 @@ def _check_family(new: NewRun, keys: Mapping[RunId, RunKey], started: Started) -
         if orphaned or cut_off:
             raise Overtaken
         _check_family(child, keys, started)
-
-
-def _row(state: RunState) -> dict[str, Any]:
-    row = {name: getattr(state, name) for name in _COLUMNS}
-    row["status"] = state.status.value
-    return row
-
-
-_COLUMNS: Final = [field.name for field in fields(RunState) if field.name != "run_key"]
 
 
 # --- inboxes that move ---------------------------------------------------------------------------

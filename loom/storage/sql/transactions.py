@@ -9,10 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import field
-from typing import Any
 
 from loom.identifiers import Micros
-from loom.storage.sql.dialects import Parameters, Statement
+from loom.storage.sql.dialects import Parameters, Row, RowsStatement, Statement
 from loom.storage.sql.statements import Statements
 from loom.values import value
 
@@ -27,15 +26,15 @@ class Query:
 
 @value(frozen=True, slots=True)
 class Many:
-    """One statement to be run for each of these; no rows come back."""
+    """One statement for all of these rows, in order; nothing comes back."""
 
-    statement: Statement
-    parameters: Sequence[Parameters]
+    statement: RowsStatement
+    rows: Rows
     returning: bool = False
-    """Whether the rows of all of them do come back, one after the other."""
+    """Whether what it returns for each of them does come back."""
 
 
-type Rows = Sequence[Sequence[Any]]
+type Rows = Sequence[Row]
 
 type Transaction[T] = Generator[Query | Many, Rows, T]
 

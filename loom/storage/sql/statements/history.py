@@ -6,21 +6,20 @@ from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import (
-    BindParameter,
+    BigInteger,
     Column,
     ColumnElement,
     FromClause,
     Select,
     and_,
-    bindparam,
     delete,
     select,
     union_all,
 )
 
-from loom.storage.sql.dialects import Statement
+from loom.storage.sql.dialects import RowsStatement, Statement
 from loom.storage.sql.schema import answers, events, inbox, logs, workflows
-from loom.storage.sql.statements.base import StatementSet, micros, text
+from loom.storage.sql.statements.base import StatementSet, micros, text, types_of
 from loom.storage.sql.statements.tasks import EVENT
 
 _message: Final = inbox.c
@@ -34,15 +33,15 @@ class HistoryStatements(StatementSet):
     """Statements on what happened to runs, and on what is about to."""
 
     @cached_property
-    def insert_event(self) -> Statement:
+    def insert_event(self) -> RowsStatement:
         return self._insert(events)
 
     @cached_property
-    def insert_log(self) -> Statement:
+    def insert_log(self) -> RowsStatement:
         return self._insert(logs)
 
     @cached_property
-    def insert_message(self) -> Statement:
+    def insert_message(self) -> RowsStatement:
         return self._insert(inbox)
 
     @cached_property
@@ -63,11 +62,14 @@ class HistoryStatements(StatementSet):
         return self._compile(query.order_by(_message.run_key, _message.position))
 
     @cached_property
-    def consume(self) -> Statement:
+    def consume(self) -> RowsStatement:
+        """Rows of a run's key, and the position through which it has taken messages."""
+        columns = {"key": BigInteger(), "through": BigInteger()}
+        values = self.dialect.values(columns)
         query = delete(inbox).where(
-            _message.run_key == micros("key"), _message.position <= micros("through")
+            _message.run_key == values["key"], _message.position <= values["through"]
         )
-        return self._compile(query)
+        return self.dialect.compile_rows(query, columns)
 
     @cached_property
     def find_taken(self) -> Statement:
@@ -78,10 +80,11 @@ class HistoryStatements(StatementSet):
         return self._compile(union_all(*taken))
 
     @cached_property
-    def insert_answer(self) -> Statement:
+    def insert_answer(self) -> RowsStatement:
         # A turn without events has no sequence that would fence its repetition.
-        values: dict[str, BindParameter[Any]] = {c.name: bindparam(c.name) for c in answers.columns}
-        return self._compile(self.dialect.insert(answers).values(values).on_conflict_do_nothing())
+        columns = types_of(answers.columns)
+        query = self.dialect.insert_rows(answers, self.dialect.values(columns))
+        return self.dialect.compile_rows(query.on_conflict_do_nothing(), columns)
 
     @cached_property
     def find_answer(self) -> Statement:

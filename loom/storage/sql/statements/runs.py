@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Column, and_, bindparam, case, delete, func, select, union_all, update
+from sqlalchemy import and_, case, delete, func, select, union_all, update
 
 from loom.storage.records import RunRecord
-from loom.storage.sql.dialects import Statement
+from loom.storage.sql.dialects import RowsStatement, Statement
 from loom.storage.sql.schema import answers, events, inbox, logs, memos, tags, tasks, workflows
-from loom.storage.sql.statements.base import StatementSet, micros, text
+from loom.storage.sql.statements.base import StatementSet, micros, text, types_of
 
 _run: Final = workflows.c
 
@@ -20,6 +20,21 @@ RUN_RECORD: Final = [_run[field.name] for field in fields(RunRecord)]
 
 RUN_STATE: Final = list(workflows.columns)
 """The columns of a ``RunState``, in its order."""
+
+TURN: Final = (
+    _run.status,
+    _run.sequence,
+    _run.updated_at,
+    _run.closed_at,
+    _run.wake_at,
+    _run.blocked_reason,
+    _run.lease_owner,
+    _run.lease_expires_at,
+    _run.due_at,
+    _run.inbox_count,
+    _run.inbox_consumed,
+)
+"""What a turn may change."""
 
 
 class RunStatements(StatementSet):
@@ -80,41 +95,29 @@ class RunStatements(StatementSet):
     # --- writing ---------------------------------------------------------------------------------
 
     @cached_property
-    def insert(self) -> Statement:
-        names = [column.name for column in workflows.columns if column is not _run.run_key]
-        query = self.dialect.insert(workflows).values({name: bindparam(name) for name in names})
-        return self._compile(query.on_conflict_do_nothing().returning(_run.run_id, _run.run_key))
+    def insert(self) -> RowsStatement:
+        """Rows of a ``RunState`` without its key. Those that are in nobody's way are inserted, and
+        come back with the keys that they were given."""
+        columns = types_of(RUN_STATE[1:])
+        query = self.dialect.insert_rows(workflows, self.dialect.values(columns))
+        returned = query.on_conflict_do_nothing().returning(_run.run_id, _run.run_key)
+        return self.dialect.compile_rows(returned, columns)
 
     @cached_property
-    def save_turn(self) -> Statement:
+    def save_turn(self) -> RowsStatement:
         """All that a turn may have changed."""
-        return self._save(
-            _run.status,
-            _run.sequence,
-            _run.updated_at,
-            _run.closed_at,
-            _run.wake_at,
-            _run.blocked_reason,
-            _run.lease_owner,
-            _run.lease_expires_at,
-            _run.due_at,
-            _run.inbox_count,
-            _run.inbox_consumed,
-        )
+        return self._update(workflows, [_run.run_key], TURN)
 
     @cached_property
-    def save_inbox(self) -> Statement:
+    def save_inbox(self) -> RowsStatement:
         """What messages have changed."""
-        return self._save(_run.due_at, _run.inbox_count)
+        return self._update(workflows, [_run.run_key], [_run.due_at, _run.inbox_count])
 
     @cached_property
-    def save_lease(self) -> Statement:
+    def save_lease(self) -> RowsStatement:
         """What a claim or a release has changed."""
-        return self._save(_run.lease_owner, _run.lease_expires_at, _run.lease_token, _run.due_at)
-
-    def _save(self, *columns: Column[Any]) -> Statement:
-        query = update(workflows).where(_run.run_key == micros("key"))
-        return self._compile(query.values({column: bindparam(column.name) for column in columns}))
+        lease = _run.lease_owner, _run.lease_expires_at, _run.lease_token, _run.due_at
+        return self._update(workflows, [_run.run_key], lease)
 
     @cached_property
     def extend_leases(self) -> Statement:

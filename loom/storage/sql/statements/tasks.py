@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Column, and_, bindparam, delete, or_, select, update
+from sqlalchemy import BigInteger, and_, delete, or_, select
 
-from loom.storage.sql.dialects import Statement
+from loom.storage.sql.dialects import RowsStatement, Statement
 from loom.storage.sql.schema import events, tasks, workflows
 from loom.storage.sql.statements.base import StatementSet, micros, text
 
@@ -38,22 +38,29 @@ class TaskStatements(StatementSet):
     """Statements on the table of activity tasks."""
 
     @cached_property
-    def insert(self) -> Statement:
+    def insert(self) -> RowsStatement:
         return self._insert(tasks)
 
     @cached_property
-    def delete(self) -> Statement:
-        return self._compile(delete(tasks).where(*self._is_that_task))
+    def delete(self) -> RowsStatement:
+        """Rows of a run's key and an activity id."""
+        columns = {"key": BigInteger(), "id": BigInteger()}
+        values = self.dialect.values(columns)
+        is_named = _task.run_key == values["key"], _task.activity_id == values["id"]
+        query = delete(tasks).where(*is_named)
+        if self.dialect.locks_rows:
+            # Others lock tasks without holding their runs, and all do so in one order.
+            named = select(_task.run_key, _task.activity_id).where(*is_named)
+            ordered = named.order_by(_task.run_key, _task.activity_id)
+            locked = ordered.with_for_update(of=tasks).cte("locked").c
+            is_locked = _task.run_key == locked.run_key, _task.activity_id == locked.activity_id
+            query = delete(tasks).where(*is_locked)
+        return self.dialect.compile_rows(query, columns)
 
     @cached_property
-    def save(self) -> Statement:
-        columns: tuple[Column[Any], ...] = TASK_STATE[2:]
-        query = update(tasks).where(*self._is_that_task)
-        return self._compile(query.values({column: bindparam(column.name) for column in columns}))
-
-    @property
-    def _is_that_task(self) -> tuple[Any, Any]:
-        return _task.run_key == micros("key"), _task.activity_id == micros("id")
+    def save(self) -> RowsStatement:
+        """Rows of ``TaskState``."""
+        return self._update(tasks, TASK_STATE[:2], TASK_STATE[2:])
 
     @cached_property
     def lock(self) -> Statement:
