@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from loom.authoring.asking import asks
 from loom.authoring.runtime import Runtime
 from loom.errors import ChildWorkflowError
 from loom.given import check_choice, check_id, check_text
@@ -75,6 +76,7 @@ class ChildHandle(Generic[R_co]):  # noqa: UP046
         """The run that was started; when it continues as new, the first of its chain."""
         return self._child.run_id
 
+    @asks("ChildHandle.result()")
     async def result(self) -> R_co:
         """Wait for the child to close and return its result.
 
@@ -85,6 +87,7 @@ class ChildHandle(Generic[R_co]):  # noqa: UP046
         result: R_co = await self._runtime.child_result(self._child)
         return result
 
+    @asks("ChildHandle.signal()")
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send the child a signal, when this turn is written. A child that has closed by then does
         not get it.
@@ -94,6 +97,7 @@ class ChildHandle(Generic[R_co]):  # noqa: UP046
         check_id("signal name", name)
         self._runtime.send_signal(self.workflow_id, self.run_id, name, payload)
 
+    @asks("ChildHandle.cancel()")
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the child to end; it may clean up first. Does nothing when it has closed."""
         self._runtime.cancel_child(self._child, check_text("reason", reason))

@@ -6,9 +6,12 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from inspect import markcoroutinefunction
+from sys import _getframe
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, overload
 
 from loom.authoring.activity import activity_definition
+from loom.authoring.asking import asks
 from loom.authoring.immutable import fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.names import check_name, returned_type
@@ -125,7 +128,8 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         self, activity: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
 
-    async def activity(self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    @markcoroutinefunction
+    def activity(self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run an activity and return its result, which is recorded and never computed again.
 
         Cancelling the wait cancels the activity.
@@ -135,8 +139,10 @@ class WorkflowContext[InputT, StateT](OtherRuns):
             PayloadError: the arguments do not fit its parameters; nothing was scheduled.
             DefinitionError: the function was not decorated with ``@activity``.
         """
-        definition = activity_definition(activity)
-        return await self._runtime.run_activity(definition, definition.bind(args, kwargs))
+        held: list[object] = []
+        asked = self._run_activity(held, activity, args, kwargs)
+        held.append(self._runtime.track("ctx.activity()", asked, _getframe(1)))
+        return asked
 
     @overload
     async def local_activity[**P, R](
@@ -148,9 +154,8 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         self, activity: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
 
-    async def local_activity(
-        self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Any:
+    @markcoroutinefunction
+    def local_activity(self, activity: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run a short activity right here, in the worker that has the run, without a task of its
         own: several calls may share one commit.
 
@@ -158,9 +163,28 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         again, and what asked for it with it. So it should be cheap, and safe to repeat. Retries
         wait here too, and no other worker or queue takes it over. Otherwise as ``activity``.
         """
+        held: list[object] = []
+        asked = self._run_activity(held, activity, args, kwargs, local=True)
+        held.append(self._runtime.track("ctx.local_activity()", asked, _getframe(1)))
+        return asked
+
+    async def _run_activity(
+        self,
+        held: list[object],
+        activity: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        local: bool = False,
+    ) -> Any:
+        # As `asks` has it, without one more coroutine: there are no calls that are as frequent.
+        held.clear()
         definition = activity_definition(activity)
         arguments = definition.bind(args, kwargs)
-        return await self._runtime.run_activity(definition, arguments, local=True)
+        return await self._runtime.run_activity(definition, arguments, local=local)
+
+    # What Python's own warning says was never awaited.
+    _run_activity.__qualname__ = "WorkflowContext.activity"
 
     @overload
     def continue_as_new(
@@ -218,6 +242,7 @@ class WorkflowContext[InputT, StateT](OtherRuns):
     @overload
     async def sleep(self, *, until: datetime) -> None: ...
 
+    @asks("ctx.sleep()")
     async def sleep(self, delta: Duration | None = None, *, until: datetime | None = None) -> None:
         """Sleep for a time (``timedelta`` or seconds) or until a moment (with a time zone).
 
@@ -241,6 +266,7 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         self, name: str, *, type: type[T], timeout: Duration | None = None
     ) -> T: ...
 
+    @asks("ctx.wait_for_signal()")
     async def wait_for_signal(
         self, name: str, *, type: Any = Any, timeout: Duration | None = None
     ) -> Any:
@@ -263,6 +289,7 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         payload = await self._runtime.receive_signal(name, seconds)
         return self._runtime.decode(payload, type)
 
+    @asks("ctx.wait_until()")
     async def wait_until(
         self, condition: Callable[[], bool], *, timeout: Duration | None = None
     ) -> None:

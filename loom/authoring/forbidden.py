@@ -22,11 +22,13 @@ class Rule:
         id: by which it is named, as in ``# loom: ignore[clock]``.
         problem: what a call does, as the end of a sentence.
         instead: what to write in its place.
+        may_be_lifted: whether it may make sense to break it knowingly.
     """
 
     id: str
     problem: str
     instead: str
+    may_be_lifted: bool = True
 
 
 _IN_AN_ACTIVITY: Final = "do it in an activity: ctx.activity(fn, ...)"
@@ -76,13 +78,25 @@ ACTIVITY_CALL: Final = Rule(
     "activity-call",
     "is an activity, and called like this it is neither recorded nor retried",
     "use ctx.activity(fn, ...)",
+    may_be_lifted=False,
+)
+ENVIRONMENT: Final = Rule(
+    "environment",
+    "reads the environment of this process",
+    "put it into the input, read it in an activity, or ctx.side_effect(lambda: os.environ[...])",
+)
+FORGOTTEN_AWAIT: Final = Rule(
+    "await",
+    "is never awaited, so that nothing is asked for",
+    "write `await` in front of it, or give it to asyncio.gather or asyncio.create_task",
+    may_be_lifted=False,
 )
 
 RULES: Final = {
     rule.id: rule
     for rule in (
         *(CLOCK, RANDOM, UUID, SLEEP, IO, NETWORK, PROCESS, THREAD, EVENT_LOOP, ORDER),
-        *(SET_ITERATION, HASH, SWALLOW, ACTIVITY_CALL),
+        *(SET_ITERATION, HASH, SWALLOW, ACTIVITY_CALL, ENVIRONMENT, FORGOTTEN_AWAIT),
     )
 }
 """All rules by their ids."""
@@ -166,6 +180,7 @@ _CALLS: Final[dict[Rule, dict[str, str]]] = {
         "threading.Barrier": "wait",
         "queue.Queue": "get put join",
     },
+    ENVIRONMENT: {"os": "getenv getenvb"},
     EVENT_LOOP: {
         "asyncio": "run new_event_loop Runner set_event_loop",
         "asyncio.Runner": "run",

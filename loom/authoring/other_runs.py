@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+from loom.authoring.asking import asks
 from loom.authoring.children import ChildHandle, ChildOptions, ParentClose, awaited
 from loom.authoring.runtime import Runtime
 from loom.given import check_id, check_optional_id, check_text
@@ -52,6 +53,7 @@ class OtherRuns:
         parent_close_policy: ParentClose = "terminate",
     ) -> Any: ...
 
+    @asks("ctx.child()")
     async def child(
         self,
         workflow: Any,
@@ -121,6 +123,7 @@ class OtherRuns:
         parent_close_policy: ParentClose = "terminate",
     ) -> ChildHandle[Any]: ...
 
+    @asks("ctx.start_child()")
     async def start_child(
         self,
         workflow: Any,
@@ -141,6 +144,7 @@ class OtherRuns:
         )
         return ChildHandle(self._runtime, self._runtime.start_child(workflow, input, options))
 
+    @asks("ctx.signal_workflow()")
     async def signal_workflow(
         self, id: WorkflowId, name: str, payload: Any = None, *, run_id: RunId | None = None
     ) -> None:
@@ -157,6 +161,7 @@ class OtherRuns:
         checked = check_id("workflow id", id), check_optional_id("run id", run_id)
         self._runtime.send_signal(*checked, name, payload)
 
+    @asks("ctx.cancel_workflow()")
     async def cancel_workflow(
         self, id: WorkflowId, *, reason: str = "", run_id: RunId | None = None
     ) -> None:

@@ -7,7 +7,8 @@ import stay below the engine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loom.history.events import StateSet, StateUpdate
@@ -71,6 +72,11 @@ class Runtime(ABC):
         """Whether no handler of a signal or an update is running."""
 
     @abstractmethod
+    def track(self, call: str, coroutine: Coroutine[Any, Any, Any], frame: FrameType) -> object:
+        """Be told if a coroutine is let go of before it has begun, for as long as somebody holds
+        what this returns. ``frame`` is where it was asked for, by a ``call`` of that name."""
+
+    @abstractmethod
     def encode(self, value: object, declared: Any) -> bytes:
         """A value as a payload. Raises ``PayloadError`` when it does not fit its declared type."""
 
@@ -79,9 +85,9 @@ class Runtime(ABC):
         """A payload as a value. Raises ``PayloadError`` when it does not fit the type."""
 
     @abstractmethod
-    async def run_activity(
+    def run_activity(
         self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool = False
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Ask for an activity, of a worker or of the run's own, and wait for its result."""
 
     @abstractmethod

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from types import (
     BuiltinFunctionType,
     CodeType,
+    CoroutineType,
     FunctionType,
     MethodDescriptorType,
     MethodType,
@@ -36,6 +37,8 @@ from loom.authoring.user_code import (
     is_users_file,
     unwrapped,
 )
+from loom.engine.environment_watch import watch_environment
+from loom.engine.forgotten import excuse
 from loom.engine.guards import Guard
 from loom.engine.loop import DeterministicLoop, WorkflowTask
 
@@ -47,6 +50,8 @@ _MISSING: Final = _monitoring.MISSING
 
 _TOOLS: Final = (4, 3)
 """Ids that no kind of tool has a claim on; debuggers, coverage and profilers have their own."""
+
+_CLOSE: Final = CoroutineType.close
 
 _HARMLESS: Final = frozenset({str, int, float, bool, bytes, list, tuple, dict, set, range, type})
 
@@ -64,6 +69,7 @@ class CallWatch:
         self._tool = _free_tool()
         if self._tool is not None:
             _monitoring.register_callback(self._tool, _CALL, self._on_call)
+            watch_environment(self._tool)
 
     def watch(self, workflow: type) -> None:
         """Watch a workflow's class, and what its code mentions."""
@@ -77,7 +83,8 @@ class CallWatch:
         if cls not in self._classes:
             self._classes.add(cls)
             for function in functions_of(cls):
-                self._watch_function(function)
+                if not is_activity(function):
+                    self._watch_function(function)
 
     def _watch_function(self, function: FunctionType) -> None:
         """Watch a function and those that it mentions by name."""
@@ -85,7 +92,8 @@ class CallWatch:
         while waiting:
             function = waiting.pop()
             code = function.__code__
-            if id(code) not in self._seen:
+            # What must not be called is never counted as seen, or its calls would be passed over.
+            if id(code) not in self._seen and self._find(function) is None:
                 self._seen[id(code)] = code
                 if is_users_code(code):
                     self._switch_on(code)
@@ -124,20 +132,38 @@ class CallWatch:
         if kind is FunctionType:
             if id(called.__code__) in self._seen:
                 return
+            if is_activity(called):
+                self._on_activity(loop, called)
+                return
         elif kind is MethodDescriptorType or (kind is type and called in _HARMLESS):
+            if called is _CLOSE:
+                excuse(first)
             return
-        if len(sys.modules) != self._modules:
-            # Something has been imported that may be in the table.
-            self._modules = len(sys.modules)
-            self._table.refresh()
-        forbidden = self._table.find(called)
+        forbidden = self._find(called)
         if forbidden is None:
-            if kind is not BuiltinFunctionType:
+            if kind is not BuiltinFunctionType and not self._is_known_method(called):
                 self._follow(called)
         elif _breaks(forbidden, first):
             guard = loop.guard
             if isinstance(guard, Guard):
                 guard.on_call(forbidden, sys._getframe(1))
+
+    def _find(self, called: Any) -> Forbidden | None:
+        if len(sys.modules) != self._modules:
+            # Something has been imported that may be in the table.
+            self._modules = len(sys.modules)
+            self._table.refresh()
+        return self._table.find(called)
+
+    def _is_known_method(self, called: Any) -> bool:
+        if called.__class__ is not MethodType:
+            return False
+        function = called.__func__
+        return function.__class__ is FunctionType and id(function.__code__) in self._seen
+
+    def _on_activity(self, loop: DeterministicLoop, activity: Any) -> None:
+        if isinstance(loop.guard, Guard):
+            loop.guard.on_activity(activity.__name__, sys._getframe(2))
 
     def _follow(self, called: Any) -> None:
         if isinstance(called, type):

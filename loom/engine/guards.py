@@ -15,12 +15,21 @@ import logging
 from asyncio import events
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from types import FrameType, TracebackType
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 from loom.authoring.call_table import Forbidden
-from loom.authoring.forbidden import EVENT_LOOP, FORBIDDEN_LOOP_METHODS, NETWORK, GuardMode, Rule
+from loom.authoring.forbidden import (
+    ACTIVITY_CALL,
+    ENVIRONMENT,
+    EVENT_LOOP,
+    FORBIDDEN_LOOP_METHODS,
+    FORGOTTEN_AWAIT,
+    NETWORK,
+    GuardMode,
+    Rule,
+)
 from loom.authoring.unguarded import UNGUARDED
 from loom.authoring.user_code import is_users_file
 from loom.engine.loop import DeterministicLoop, LoopGuard
@@ -71,9 +80,32 @@ class Guard(LoopGuard):
         """Something is done to the world outside, on the code's behalf."""
         self._broken(what, rule, frame)
 
+    def on_environment(self, frame: FrameType) -> None:
+        """The code reads a variable of the environment, which is no call of its own."""
+        self._broken("os.environ", ENVIRONMENT, frame, did="read")
+
     def on_loop_method(self, method: str, frame: FrameType) -> None:
         """The loop is asked for something that has no meaning in it."""
         self._broken(f"loop.{method}()", FORBIDDEN_LOOP_METHODS.get(method, NETWORK), frame)
+
+    def on_activity(self, name: str, frame: FrameType) -> None:
+        """The code calls an activity as if it were any function."""
+        rule = replace(ACTIVITY_CALL, instead=f"use `await ctx.activity({name}, ...)`")
+        self._broken(f"{name}()", rule, frame)
+
+    def on_forgotten(self, call: str, code: CodeType, line: int) -> None:
+        """The code has let go of what it asked for before that could begin."""
+        loop = events._get_running_loop()
+        is_mine = isinstance(loop, DeterministicLoop) and loop.guard is self and not loop.halted
+        if not is_mine or UNGUARDED.get():
+            return
+        place = _Place(code.co_filename, line, code.co_qualname)
+        error = _error(f"called {call}, which {FORGOTTEN_AWAIT.problem}", FORGOTTEN_AWAIT, place)
+        if self._mode != "warn":
+            # Nobody can be raised at here: the loop stops when the code waits for something.
+            self._halt(error)
+        else:
+            self._warn(error, place)
 
     def on_end(self, error: BaseException) -> None:
         """The code has ended with an error."""
@@ -83,14 +115,14 @@ class Guard(LoopGuard):
             what = f"awaited what belongs to another event loop ({foreign})"
             raise self._halt(_error(what, EVENT_LOOP, place)) from foreign
 
-    def _broken(self, what: str, rule: Rule, frame: FrameType) -> None:
+    def _broken(self, what: str, rule: Rule, frame: FrameType, did: str = "called") -> None:
         if UNGUARDED.get() or _is_exempt(frame):
             return
         loop = events._get_running_loop()
         if isinstance(loop, DeterministicLoop) and loop.halted:
             raise StopReplay
         place = _place(frame)
-        error = _error(f"called {what}, which {rule.problem}", rule, place)
+        error = _error(f"{did} {what}, which {rule.problem}", rule, place)
         if self._mode != "warn":
             raise self._halt(error)
         self._warn(error, place)
@@ -122,9 +154,13 @@ class _Place:
 
 def _error(what: str, rule: Rule, place: _Place | None) -> NonDeterministicCallError:
     where = f"  at {place}\n" if place else ""
+    lifted = (
+        " What cannot change what the run does may stand inside `with loom.unguarded():`."
+        if rule.may_be_lifted
+        else ""
+    )
     return NonDeterministicCallError(
-        f"The workflow's code {what}:\n{where}Instead, {rule.instead}. What cannot change what "
-        "the run does may stand inside `with loom.unguarded():`.",
+        f"The workflow's code {what}:\n{where}Instead, {rule.instead}.{lifted}",
         place=str(place) if place else None,
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from loom.authoring.activity import ActivityDefinition
@@ -20,6 +21,7 @@ from loom.engine.conditions import Conditions
 from loom.engine.continuation import ContinueAsNew
 from loom.engine.decision import Carried
 from loom.engine.flags import Flag
+from loom.engine.forgotten import track
 from loom.engine.guarding import new_guard
 from loom.engine.handlers import RunningHandlers
 from loom.engine.labels import RunLabels
@@ -142,16 +144,20 @@ class RunRuntime(Runtime):
     def handlers_finished(self) -> bool:
         return not self._handlers
 
+    def track(self, call: str, coroutine: Coroutine[Any, Any, Any], frame: FrameType) -> object:
+        guard = self._guard
+        return None if guard is None else track(coroutine, call, frame, guard)
+
     def encode(self, value: object, declared: Any) -> bytes:
         return self._recorder.encode(value, declared)
 
     def decode(self, payload: bytes, declared: Any) -> Any:
         return self._recorder.decode(payload, declared)
 
-    async def run_activity(
+    def run_activity(
         self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool = False
-    ) -> Any:
-        return await self._activities.run(activity, arguments, local=local)
+    ) -> Coroutine[Any, Any, Any]:
+        return self._activities.run(activity, arguments, local=local)
 
     async def replay_activity(self, scheduled: ActivityScheduled) -> bytes:
         """Ask for an activity, or match it with the one that history holds, and await its result.

@@ -34,6 +34,31 @@ class Mended(loom.Workflow[Any, Any]):
         return first + " and " + await ctx.activity(stamp, ctx.now().timestamp())
 
 
+@loom.workflow(name="Forgetting")
+class Forgetful(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        ctx.activity(stamp, 0)  # type: ignore[unused-coroutine]
+        return "done"
+
+
+@loom.workflow(name="Forgetting")
+class Attentive(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        return await ctx.activity(stamp, 0)
+
+
+@loom.workflow(name="Direct")
+class Direct(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        return await stamp(0)
+
+
+@loom.workflow(name="Direct")
+class Indirect(loom.Workflow[Any, Any]):
+    async def run(self, ctx: Context) -> str:
+        return await ctx.activity(stamp, 0)
+
+
 async def reaches(handle: loom.WorkflowHandle[Any], status: RunStatus) -> None:
     async def holds() -> bool:
         return await handle.status() is status
@@ -156,3 +181,26 @@ async def test_a_workflow_that_keeps_its_workers_loop_is_reported_and_goes_on(
     (record,) = [r for r in caplog.records if "kept its worker's" in r.message]
     assert record.message.startswith("workflow blocks (run ")
     assert "time.sleep(0.01)" in record.message
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("broken", "mended", "why"),
+    [
+        (Forgetful, Attentive, "called ctx.activity(), which is never awaited"),
+        (Direct, Indirect, "use `await ctx.activity(stamp, ...)`"),
+    ],
+)
+async def test_what_was_never_asked_for_blocks_the_run_until_it_is_mended(
+    app: loom.Loom, broken: Any, mended: Any, why: str
+) -> None:
+    async with app.worker(workflows=[broken], activities=[stamp]):
+        handle = await app.start(broken)
+        await reaches(handle, RunStatus.BLOCKED)
+    reason = (await handle.info()).blocked_reason or ""
+    line = broken.__dict__["run"].__code__.co_firstlineno + 1
+    assert why in reason
+    assert f"at {__file__}:{line} in {broken.__name__}.run: " in reason
+    async with app.worker(workflows=[mended], activities=[stamp]):
+        assert await handle.result(10) == "stamped"

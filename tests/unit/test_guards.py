@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -67,6 +68,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "secrets.token_hex": (lambda: secrets.token_hex(), "ctx.side_effect"),
     "secrets.choice": (lambda: secrets.choice("ab"), "ctx.random"),
     "uuid.uuid4": (lambda: uuid.uuid4(), "ctx.uuid4()"),
+    "os.getenv": (lambda: os.getenv("HOME"), "ctx.side_effect"),
     "time.sleep": (lambda: time.sleep(0), "ctx.sleep"),
     "builtins.open": (lambda: open("/dev/null"), "activity"),  # noqa: SIM115
     "pathlib.Path.read_text": (lambda: Path("/dev/null").read_text(), "activity"),
@@ -97,6 +99,42 @@ def test_a_call_is_refused_with_its_place_and_what_to_use_instead(name: str) -> 
     assert "loom.unguarded()" in told
 
 
+READS: dict[str, Callable[[], Any]] = {
+    "item": lambda: os.environ["HOME"],
+    "get": lambda: os.environ.get("HOME"),
+    "in": lambda: "HOME" in os.environ,
+    "loop": lambda: list(os.environ),
+    "copy": lambda: dict(os.environ),
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_reading_the_environment_is_refused(how: str) -> None:
+    read = READS[how]
+
+    async def code(ctx: Ctx) -> None:
+        read()
+
+    told = refusal(code)
+    assert "read os.environ, which reads the environment" in told
+    assert f"at {__file__}:{read.__code__.co_firstlineno} in <lambda>: " in told
+    assert "ctx.side_effect" in told
+
+
+def test_the_environment_may_be_read_around_the_guards(play: Play) -> None:
+    async def code(ctx: Ctx) -> list[Any]:
+        once = ctx.side_effect(lambda: os.environ["PATH"])
+        with loom.unguarded():
+            each_time = os.environ["PATH"]
+        # A library's own reading.
+        asyncio.coroutines._is_debug_mode()  # type: ignore[attr-defined]
+        return [once, each_time]
+
+    run = play(workflow_of(code))
+    assert run.result == [os.environ["PATH"]] * 2
+    run.check_replay()
+
+
 def test_other_names_for_a_call_do_not_hide_it() -> None:
     moment = time.time
 
@@ -104,6 +142,15 @@ def test_other_names_for_a_call_do_not_hide_it() -> None:
         moment()
 
     assert "time.time()" in refusal(code)
+
+
+def test_a_function_of_python_that_the_module_imports_by_name_is_seen() -> None:
+    async def code(ctx: Ctx) -> None:
+        uuid4()
+
+    assert "uuid.uuid4()" in refusal(code)
+    # Also the second time, and where it has been mentioned before.
+    assert "uuid.uuid4()" in refusal(code)
 
 
 def test_an_import_inside_the_code_does_not_hide_it() -> None:
@@ -248,7 +295,6 @@ FINE: dict[str, Callable[[], Any]] = {
     "a moment": lambda: dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
     "a time that is given": lambda: time.localtime(0),
     "an id by name": lambda: uuid.uuid5(uuid.NAMESPACE_DNS, "x"),
-    "a variable of the environment": lambda: os.environ.get("HOME"),
     "a path": lambda: Path("a") / "b",
     "a time zone": lambda: zoneinfo.ZoneInfo.no_cache("Europe/Paris"),
     "a log line": lambda: logging.getLogger("shop").warning("made at %s", 1),

@@ -111,6 +111,17 @@ CALLS = {
     "hash('x')": "hash",
     "id(ctx)": "hash",
     "await fetch('x')": "activity-call",
+    "return count('x') + 1": "activity-call",
+    "os.environ['HOME']": "environment",
+    "return os.environ.get('HOME')": "environment",
+    "return [name for name in os.environ]": "environment",
+    "os.getenv('HOME')": "environment",
+    "ctx.activity(fetch, 'x')": "await",
+    "ctx.sleep(1)": "await",
+    "ctx.child(Checked)": "await",
+    "self.ctx.wait_for_signal('go')": "await",
+    "asyncio.sleep(1)": "await",
+    "unused = ctx.activity(fetch, 'x')": "await",
     "list(map(random.choice, [[1]]))": "random",
     "sorted([1], key=lambda each: random.random())": "random",
 }
@@ -123,7 +134,29 @@ def test_a_call_that_differs_on_replay_is_found(check: Check, code: str) -> None
     assert set(rules(findings)) <= {CALLS[code], "activity-call"}
 
 
+def test_a_method_that_is_not_awaited_is_found(check: Check) -> None:
+    methods = """
+async def part(self, ctx: Ctx) -> None:
+    await ctx.sleep(1)
+
+async def other(self, ctx):
+    ctx.sleep(1)
+"""
+    findings = check("self.part(ctx)\nawait self.other(ctx)", methods=methods)
+    assert rules(findings) == ["await", "await"]
+    assert findings[0].problem.startswith("self.part() is never awaited, so that nothing")
+    assert findings[1].problem.startswith("ctx.sleep() is never awaited")
+
+
 ALLOWED = [
+    "ctx.side_effect(lambda: os.environ['HOME'])",
+    "os.environ.update  # loom: ignore[environment]",
+    "asyncio.create_task(ctx.sleep(1))",
+    "later = ctx.sleep(1)\nawait later",
+    "later = ctx.sleep(1)\nasync def inner():\n    await later\nawait inner()",
+    "return ctx.sleep(1)",
+    "waiting = [ctx.sleep(1)]\nawait asyncio.gather(*waiting)",
+    "unused = await ctx.activity(fetch, 'x')",
     "ctx.now(), ctx.random.random(), ctx.uuid4()",
     "await ctx.sleep(1)",
     "await asyncio.sleep(1)",

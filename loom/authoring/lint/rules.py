@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
+import os
 from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final
 
 from loom.authoring.activity import is_activity
 from loom.authoring.call_table import BY_NAME, CallTable, Forbidden, When
+from loom.authoring.context import WorkflowContext
 from loom.authoring.forbidden import (
     ACTIVITY_CALL,
+    ENVIRONMENT,
     FORBIDDEN_LOOP_METHODS,
+    FORGOTTEN_AWAIT,
     HASH,
     SET_ITERATION,
     SWALLOW,
@@ -74,6 +79,24 @@ class FunctionCheck(ast.NodeVisitor):
             self._check_passed(argument)
             if not self._is_blind_to_order(node, argument):
                 self.visit(argument)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        self._check_awaited(node.value)
+        self.generic_visit(node)
+
+    def _check_awaited(self, value: ast.expr) -> None:
+        """What nobody has a use for must not be a coroutine."""
+        if isinstance(value, ast.Call) and self._makes_coroutine(value):
+            self._report(value, FORGOTTEN_AWAIT, f"{ast.unparse(value.func)}()")
+
+    def _makes_coroutine(self, node: ast.Call) -> bool:
+        called = self._types.callee(node)
+        if called is UNKNOWN and isinstance(node.func, ast.Attribute):
+            # A context whose type is not written down is known by its usual name.
+            is_context = _last_name(node.func.value) == "ctx"
+            called = getattr(WorkflowContext, node.func.attr, None) if is_context else None
+        # Those that are activities break another rule.
+        return inspect.iscoroutinefunction(called) and not is_activity(called)
 
     def _check_call(self, node: ast.Call) -> None:
         called = self._types.callee(node)
@@ -171,7 +194,12 @@ class FunctionCheck(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
             self._check_iterated(node.value)
+        if all(self._is_unused(target) for target in node.targets):
+            self._check_awaited(node.value)
         self.generic_visit(node)
+
+    def _is_unused(self, target: ast.expr) -> bool:
+        return isinstance(target, ast.Name) and target.id not in self._scope.used
 
     def _check_sets_given(self, node: ast.Call) -> None:
         called = self._types.callee(node)
@@ -223,6 +251,8 @@ class FunctionCheck(ast.NodeVisitor):
     def _mention(self, node: ast.Name | ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
             value = self._scope.resolve(node)
+            if value is os.environ:
+                self._report(node, ENVIRONMENT, ast.unparse(node))
             if value is UNKNOWN and isinstance(node, ast.Attribute):
                 value = self._types.attribute_of(node)
             if isinstance(value, FunctionType | MethodType | type | property):

@@ -43,6 +43,7 @@ class Scope:
         self.owner = owner
         self.parameters = {each.arg: each for each in _parameters(node)}
         self.assigned = _assigned(node)
+        self.used = _used(node)
         self._imported = dict(_imports(node))
         self._closure = _closure(function)
 
@@ -138,6 +139,17 @@ def _assigned(node: FunctionNode) -> set[str]:
                 found.add(each.name)
         elif isinstance(each, ast.ClassDef):
             found.add(each.name)
+    return found
+
+
+def _used(node: FunctionNode) -> set[str]:
+    """Every name that is read, or that lives on outside of the function."""
+    found: set[str] = set()
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load):
+            found.add(each.id)
+        elif isinstance(each, ast.Global | ast.Nonlocal):
+            found.update(each.names)
     return found
 
 
