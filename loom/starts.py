@@ -10,7 +10,7 @@ from typing import Any, Final
 from loom.access import Call
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.handlers import HandlerKind
-from loom.authoring.starting import ReusePolicy, StartOptions
+from loom.authoring.starting import ReusePolicy, StartOptions, limits_from
 from loom.client import Client
 from loom.errors import (
     ConfigurationError,
@@ -21,11 +21,10 @@ from loom.errors import (
 from loom.given import check_id
 from loom.handle import WorkflowHandle
 from loom.history.events import SignalReceived, request_message_id
-from loom.history.limits import limits
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
-from loom.identifiers import RunId, WorkflowId, derived_id, in_micros, new_id
+from loom.identifiers import RunId, WorkflowId, derived_id, new_id
 from loom.runner.calls import encoded_call
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
@@ -139,8 +138,7 @@ class Starts:
     ) -> StartRequest:
         workflow_id, run_id = _ids(name, options)
         now = self._clock.now()
-        begins_at, timeout = options.begins_at(now), in_micros(options.execution_timeout)
-        end = None if timeout is None else begins_at + timeout
+        begins_at = options.begins_at(now)
         return StartRequest(
             name=name,
             version=version,
@@ -152,7 +150,7 @@ class Starts:
             memo=None if options.memo is None else self._converter.encode(options.memo, Any),
             refused_after=_REFUSED_AFTER[options.reuse],
             start_at=begins_at if begins_at > now else None,
-            limits=limits(begins_at, in_micros(options.run_timeout), end),
+            limits=limits_from(begins_at, options.run_timeout, options.execution_timeout),
             retry=None if options.retry is None else options.retry.terms,
             is_keyed=options.idempotency_key is not None,
         )

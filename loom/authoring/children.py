@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Concatenate, Generic, Literal, TypedDict, TypeVar, overload
 
 from loom.authoring.asking import asks
+from loom.authoring.outgoing import outgoing_signal
 from loom.authoring.runtime import Runtime
+from loom.authoring.starting import check_limits, check_retry, limits_from
+from loom.durations import Duration
 from loom.errors import ChildWorkflowError
-from loom.given import check_choice, check_id, check_text
+from loom.given import check_choice, check_id, check_keywords, check_text
+from loom.history.limits import RunLimits
 from loom.history.relatives import ParentClosePolicy
-from loom.identifiers import RunId, WorkflowId
+from loom.history.tags import TagValue, encode_tags
+from loom.identifiers import Micros, RunId, WorkflowId
+from loom.retry import RetryPolicy
 
 type ParentClose = Literal["terminate", "cancel", "abandon"]
 """What becomes of a child that is open when its parent closes."""
@@ -22,14 +29,20 @@ type ParentClose = Literal["terminate", "cancel", "abandon"]
 class ChildOptions:
     """The keywords of a child's start, checked.
 
-    Raises ``PayloadError`` for an id or name that no store could hold, and ``ConfigurationError``
-    for an unknown policy.
+    Raises ``PayloadError`` for an id, name or tag that no store could hold, and
+    ``ConfigurationError`` for policies that there are not and times that are none
+    (``DurationError``).
     """
 
     id: WorkflowId | None = None
     version: str | None = None
     queue: str | None = None
     parent_close_policy: ParentClose = "terminate"
+    run_timeout: Duration | None = None
+    execution_timeout: Duration | None = None
+    retry: RetryPolicy | None = None
+    memo: Any = None
+    tags: Mapping[str, TagValue] | None = None
     policy: ParentClosePolicy = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,6 +55,35 @@ class ChildOptions:
                 check_id(what, value)
         check_choice("parent_close_policy", self.parent_close_policy, list(ParentClosePolicy))
         object.__setattr__(self, "policy", ParentClosePolicy(self.parent_close_policy))
+        check_retry(self.retry)
+        check_limits(self.run_timeout, self.execution_timeout)
+
+    @property
+    def stored_tags(self) -> dict[str, str] | None:
+        return None if self.tags is None else encode_tags(self.tags) or None
+
+    def limits(self, begins_at: Micros) -> RunLimits | None:
+        """How long a child that begins then, and its chain, may take."""
+        return limits_from(begins_at, self.run_timeout, self.execution_timeout)
+
+
+class ChildKeywords(TypedDict, total=False):
+    """What the type checkers know of the keywords of a child's start; ``child`` explains them."""
+
+    id: WorkflowId | None
+    queue: str | None
+    parent_close_policy: ParentClose
+    run_timeout: Duration | None
+    execution_timeout: Duration | None
+    retry: RetryPolicy | None
+    memo: Any
+    tags: Mapping[str, TagValue] | None
+
+
+def child_options(call: str, version: str | None, given: ChildKeywords) -> ChildOptions:
+    """The keywords of a call, checked. Raises ``TypeError`` for one that there is not."""
+    check_keywords(call, given, ("version", *ChildKeywords.__annotations__))
+    return ChildOptions(version=version, **given)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +96,8 @@ class StartedChild:
     name: str
     outcome: asyncio.Future[bytes]
     result_type: Any
+    cls: type | None = None
+    """The child's class, where that is known."""
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -87,15 +131,29 @@ class ChildHandle(Generic[R_co]):  # noqa: UP046
         result: R_co = await self._runtime.child_result(self._child)
         return result
 
+    @overload
+    async def signal(self, name: str, /, payload: Any = None) -> None: ...
+
+    @overload
+    async def signal[**P](
+        self, signal: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None: ...
+
     @asks("ChildHandle.signal()")
-    async def signal(self, name: str, payload: Any = None) -> None:
+    async def signal(self, signal: Any, /, *args: Any, **kwargs: Any) -> None:
         """Send the child a signal, when this turn is written. A child that has closed by then does
         not get it.
 
-        Raises ``PayloadError`` when the payload cannot be stored.
+        Args:
+            signal: the handler, as in ``child.signal(Order.add_item, item)``, with its arguments;
+                or a name, with a payload.
+
+        Raises:
+            PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
+            DefinitionError: the method is no signal handler.
         """
-        check_id("signal name", name)
-        self._runtime.send_signal(self.workflow_id, self.run_id, name, payload)
+        sent = outgoing_signal(signal, args, kwargs, self._child.cls)
+        self._runtime.send_signal(self.workflow_id, self.run_id, sent)
 
     @asks("ChildHandle.cancel()")
     async def cancel(self, *, reason: str = "") -> None:

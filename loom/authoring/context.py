@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, overload
 
 from loom.authoring.activity import activity_definition
 from loom.authoring.asking import asks
-from loom.authoring.immutable import fixed, frozen
+from loom.authoring.immutable import Tags, fixed, frozen
 from loom.authoring.logger import WorkflowLogger
 from loom.authoring.names import check_name, returned_type
 from loom.authoring.other_runs import OtherRuns
@@ -71,9 +71,9 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         return None if memo is None else self._runtime.decode(memo, Any)
 
     @property
-    def tags(self) -> dict[str, TagValue]:
-        """The run's tags as they stand; a copy, which ``set_tags`` alone changes."""
-        return {name: decode_tag(text) for name, text in self._runtime.tags.items()}
+    def tags(self) -> Mapping[str, TagValue]:
+        """The run's tags as they stand, to be read; ``set_tags`` changes them."""
+        return Tags({name: decode_tag(text) for name, text in self._runtime.tags.items()})
 
     def set_tags(self, tags: Mapping[str, TagValue | None]) -> None:
         """Give tags of the run new values, by which it is found from now on.

@@ -155,14 +155,30 @@ class HandlerTable:
             )
 
 
-def handler_of(method: object, kind: HandlerKind) -> HandlerDefinition:
-    """The definition behind a decorated method. Raises ``DefinitionError`` when there is none."""
+def handler_of(method: object, kind: HandlerKind, cls: type | None = None) -> HandlerDefinition:
+    """The definition behind a decorated method.
+
+    Raises ``DefinitionError`` when there is none, or it belongs to another class than the one that
+    is meant, as far as that is known.
+    """
     options = getattr(method, _ATTRIBUTE, None)
     if not callable(method) or not isinstance(options, HandlerOptions) or options.kind is not kind:
         raise DefinitionError(f"{method!r} is no {kind}: decorate the method with @loom.{kind}.")
     if options.dynamic:
         raise DefinitionError(f"{method!r} answers any name: give the name as text.")
+    if cls is not None and not _is_of(method, cls):
+        name = getattr(method, "__qualname__", repr(method))
+        raise DefinitionError(
+            f"The {kind} {name} is none of {cls.__qualname__}, which is the workflow that this was "
+            f"to be sent to. Give a method of {cls.__qualname__}, or the name as text."
+        )
     return HandlerDefinition(method, options)
+
+
+def _is_of(method: object, cls: type) -> bool:
+    """Whether it is a method of the class or of one that it derives from."""
+    function = getattr(method, "__func__", method)
+    return any(function is value for base in cls.__mro__ for value in vars(base).values())
 
 
 def _decorated(cls: type) -> list[tuple[Callable[..., Any], HandlerOptions]]:

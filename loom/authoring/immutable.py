@@ -54,6 +54,20 @@ class FrozenDict(dict[Any, Any]):
         return {key: copy.deepcopy(value, memo) for key, value in self.items()}
 
 
+def _refuse_tag(self: object, *args: object, **kwargs: object) -> NoReturn:
+    raise TypeError(
+        "ctx.tags says what the tags are now, and cannot be changed. Call "
+        "ctx.set_tags({name: value}), where None takes a tag away."
+    )
+
+
+class Tags(FrozenDict):
+    """A run's tags, as its code reads them."""
+
+    __setitem__ = __delitem__ = __ior__ = _refuse_tag
+    clear = pop = popitem = setdefault = update = _refuse_tag
+
+
 class FrozenList(list[Any]):
     """A ``list`` that refuses to change."""
 

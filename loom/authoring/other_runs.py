@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, Unpack, overload
 
 from loom.authoring.asking import asks
-from loom.authoring.children import ChildHandle, ChildOptions, ParentClose, awaited
+from loom.authoring.children import ChildHandle, ChildKeywords, awaited, child_options
+from loom.authoring.outgoing import outgoing_signal
 from loom.authoring.runtime import Runtime
 from loom.given import check_id, check_optional_id, check_text
 from loom.identifiers import RunId, WorkflowId
@@ -24,10 +26,7 @@ class OtherRuns:
         self,
         workflow: type[Runnable[I, R]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> R: ...
 
     @overload
@@ -35,10 +34,7 @@ class OtherRuns:
         self,
         workflow: type[Workflow[I, S]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> S: ...
 
     @overload
@@ -47,10 +43,8 @@ class OtherRuns:
         workflow: str,
         input: Any = None,
         *,
-        id: WorkflowId | None = None,
         version: str | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> Any: ...
 
     @asks("ctx.child()")
@@ -59,10 +53,8 @@ class OtherRuns:
         workflow: Any,
         input: Any = None,
         *,
-        id: WorkflowId | None = None,
         version: str | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> Any:
         """Start another workflow as a child and wait for its result.
 
@@ -76,6 +68,11 @@ class OtherRuns:
             queue: which workers may take it; by default this run's.
             parent_close_policy: what becomes of it when this run closes first, in whatever way:
                 it is terminated, cancelled, or left alone.
+            run_timeout, execution_timeout: how long the child, and the chain of runs that it
+                begins, may take from now, as ``timedelta`` or seconds.
+            retry: when its code fails, another run of the same id follows, as the policy says;
+                this run hears of the last.
+            memo, tags: as of every start: what is read beside the run, and what it is found by.
 
         Raises:
             ChildWorkflowError: it did not complete: it failed, was cancelled or terminated, or was
@@ -84,20 +81,15 @@ class OtherRuns:
             DefinitionError: the class is no workflow.
             ConfigurationError: there is no such policy.
         """
-        options = ChildOptions(
-            id=id, version=version, queue=queue, parent_close_policy=parent_close_policy
-        )
-        return await awaited(self._runtime, self._runtime.start_child(workflow, input, options))
+        checked = child_options("ctx.child", version, options)
+        return await awaited(self._runtime, self._runtime.start_child(workflow, input, checked))
 
     @overload
     async def start_child[I, R](
         self,
         workflow: type[Runnable[I, R]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> ChildHandle[R]: ...
 
     @overload
@@ -105,10 +97,7 @@ class OtherRuns:
         self,
         workflow: type[Workflow[I, S]],
         input: Given[I] = ...,
-        *,
-        id: WorkflowId | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> ChildHandle[S]: ...
 
     @overload
@@ -117,10 +106,8 @@ class OtherRuns:
         workflow: str,
         input: Any = None,
         *,
-        id: WorkflowId | None = None,
         version: str | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> ChildHandle[Any]: ...
 
     @asks("ctx.start_child()")
@@ -129,37 +116,54 @@ class OtherRuns:
         workflow: Any,
         input: Any = None,
         *,
-        id: WorkflowId | None = None,
         version: str | None = None,
-        queue: str | None = None,
-        parent_close_policy: ParentClose = "terminate",
+        **options: Unpack[ChildKeywords],
     ) -> ChildHandle[Any]:
         """Start another workflow as a child and go on at once.
 
         It is started when this turn is written. That its id is taken shows when its result is
         awaited. Takes and raises what ``child`` does, which waits for it.
         """
-        options = ChildOptions(
-            id=id, version=version, queue=queue, parent_close_policy=parent_close_policy
-        )
-        return ChildHandle(self._runtime, self._runtime.start_child(workflow, input, options))
+        checked = child_options("ctx.start_child", version, options)
+        return ChildHandle(self._runtime, self._runtime.start_child(workflow, input, checked))
+
+    @overload
+    async def signal_workflow(
+        self, id: WorkflowId, name: str, /, payload: Any = None, *, run_id: RunId | None = None
+    ) -> None: ...
+
+    @overload
+    async def signal_workflow[**P](
+        self,
+        id: WorkflowId,
+        signal: Callable[Concatenate[Any, P], object],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None: ...
 
     @asks("ctx.signal_workflow()")
     async def signal_workflow(
-        self, id: WorkflowId, name: str, payload: Any = None, *, run_id: RunId | None = None
+        self, id: WorkflowId, signal: Any, /, *args: Any, **kwargs: Any
     ) -> None:
         """Send a signal to another run, when this turn is written; delivered once.
 
         A run that does not exist, or has closed by then, does not get it, and nobody is told.
 
         Args:
-            run_id: one run in particular, or those that continue it; by default the open one.
+            signal: the handler, as in ``ctx.signal_workflow("o-1", Order.add_item, item)``, with
+                its arguments; or a name, with a payload.
+            run_id: with a name: one run in particular, or those that continue it; by default the
+                open one.
 
-        Raises ``PayloadError`` when the payload cannot be stored.
+        Raises:
+            PayloadError: the payload cannot be stored, or does not fit the handler's parameters.
+            DefinitionError: the method is no signal handler.
         """
-        check_id("signal name", name)
+        run_id = kwargs.pop("run_id", None) if isinstance(signal, str) else None
+        sent = outgoing_signal(signal, args, kwargs)
         checked = check_id("workflow id", id), check_optional_id("run id", run_id)
-        self._runtime.send_signal(*checked, name, payload)
+        self._runtime.send_signal(*checked, sent)
 
     @asks("ctx.cancel_workflow()")
     async def cancel_workflow(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from loom.authoring.activity import ActivityDefinition
     from loom.authoring.children import ChildOptions, StartedChild
+    from loom.authoring.outgoing import OutgoingSignal
 
 
 class Runtime(ABC):
@@ -104,7 +105,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def send_signal(
-        self, workflow_id: WorkflowId, run_id: RunId | None, name: str, payload: Any
+        self, workflow_id: WorkflowId, run_id: RunId | None, signal: OutgoingSignal
     ) -> None:
         """Send a signal to another run."""
 

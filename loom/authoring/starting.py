@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict, get_args
 from loom.durations import Duration, positive_micros, whole_micros
 from loom.errors import ConfigurationError
 from loom.given import check_choice, check_id, check_moment, shown
+from loom.history.limits import RunLimits, limits
 from loom.history.tags import TagValue
 from loom.identifiers import END_OF_TIME, Micros, WorkflowId, in_micros
 from loom.retry import RetryPolicy
@@ -78,25 +79,42 @@ class StartOptions:
             raise ConfigurationError("A start takes either delay= or start_at=, and not both.")
         if self.start_at is not None:
             check_moment("start_at", self.start_at)
-        retry = self.retry
-        if retry is not None and not isinstance(retry, RetryPolicy):
-            raise ConfigurationError(f"retry={shown(retry)} is no RetryPolicy.")
-        if retry is not None and (retry.retry_error or retry.retry_result):
-            raise ConfigurationError(
-                "The retry policy of a run is kept in the database, which cannot keep functions: "
-                "leave out retry_error and retry_result, and name errors in non_retryable."
-            )
+        check_retry(self.retry)
         if self.delay is not None:
             whole_micros("delay", self.delay)
-        for name, limit in (
-            ("run_timeout", self.run_timeout),
-            ("execution_timeout", self.execution_timeout),
-        ):
-            if limit is not None:
-                positive_micros(name, limit)
+        check_limits(self.run_timeout, self.execution_timeout)
 
     def begins_at(self, now: Micros) -> Micros:
         """When the code of a run that is started now begins."""
         if self.start_at is not None:
             return min(max(now, check_moment("start_at", self.start_at)), END_OF_TIME)
         return min(now + (in_micros(self.delay) or 0), END_OF_TIME)
+
+
+def check_retry(retry: object) -> None:
+    """Raises ``ConfigurationError`` for what is no policy that a run can be retried by."""
+    if retry is None:
+        return
+    if not isinstance(retry, RetryPolicy):
+        raise ConfigurationError(f"retry={shown(retry)} is no RetryPolicy.")
+    if retry.retry_error or retry.retry_result:
+        raise ConfigurationError(
+            "The retry policy of a run is kept in the database, which cannot keep functions: "
+            "leave out retry_error and retry_result, and name errors in non_retryable."
+        )
+
+
+def check_limits(run_timeout: Duration | None, execution_timeout: Duration | None) -> None:
+    """Raises ``DurationError`` for times that no run can be held to."""
+    for name, limit in (("run_timeout", run_timeout), ("execution_timeout", execution_timeout)):
+        if limit is not None:
+            positive_micros(name, limit)
+
+
+def limits_from(
+    begins_at: Micros, run_timeout: Duration | None, execution_timeout: Duration | None
+) -> RunLimits | None:
+    """The limits of a run that begins then, and of the chain that begins with it."""
+    chain = in_micros(execution_timeout)
+    end = None if chain is None else begins_at + chain
+    return limits(begins_at, in_micros(run_timeout), end)

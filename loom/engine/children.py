@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from loom.authoring.children import ChildOptions, StartedChild
 from loom.authoring.compiled import compiled_workflow
+from loom.authoring.outgoing import OutgoingSignal
 from loom.engine.recorder import Recorder
 from loom.errors import (
     ChildWorkflowCancelledError,
@@ -75,11 +76,14 @@ class Children:
             name = check_id("workflow name", workflow)
             version = check_id("version", options.version or "1")
             input_type = result_type = Any
+            cls = None
         else:
             code = compiled_workflow(workflow)
             name, version = code.name, code.version_for(options.version)
             input_type, result_type = code.input_type, code.result_type
+            cls = code.cls
         payload = recorder.encode(input, input_type)
+        memo = None if options.memo is None else recorder.encode(options.memo, Any).decode()
         child_id = recorder.next_id()
         run_id = derived_id(self._run_id, str(child_id))
         child = recorder.record(
@@ -92,13 +96,17 @@ class Children:
                 queue=options.queue or self._queue,
                 policy=options.policy,
                 payload=payload,
+                tags=options.stored_tags,
+                memo=memo,
+                limits=options.limits(recorder.now),
+                retry=None if options.retry is None else options.retry.terms,
             )
         )
         outcome: asyncio.Future[bytes] = recorder.loop.create_future()
         self._waiting[child.run_id] = outcome
         self._open[child.run_id] = ChildRun(child.workflow_id, child.run_id, child.policy)
         return StartedChild(
-            child_id, child.workflow_id, child.run_id, child.name, outcome, result_type
+            child_id, child.workflow_id, child.run_id, child.name, outcome, result_type, cls
         )
 
     def _default_id(self, child_id: int, run_id: RunId) -> WorkflowId:
@@ -129,11 +137,11 @@ class Children:
         return True
 
     def send_signal(
-        self, workflow_id: WorkflowId, run_id: RunId | None, name: str, payload: Any
+        self, workflow_id: WorkflowId, run_id: RunId | None, signal: OutgoingSignal
     ) -> None:
         recorder = self._recorder
-        encoded = recorder.encode(payload, Any)
-        recorder.record(SignalSent(recorder.next_id(), workflow_id, name, encoded, run_id))
+        encoded = recorder.encode(signal.payload, signal.declared)
+        recorder.record(SignalSent(recorder.next_id(), workflow_id, signal.name, encoded, run_id))
 
     def send_cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         recorder = self._recorder

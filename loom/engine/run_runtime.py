@@ -12,6 +12,7 @@ from loom.authoring.children import ChildOptions, StartedChild
 from loom.authoring.compiled import CompiledWorkflow, compiled_workflow
 from loom.authoring.context import WorkflowContext
 from loom.authoring.forbidden import GuardMode
+from loom.authoring.outgoing import OutgoingSignal
 from loom.authoring.runtime import Runtime
 from loom.durations import shown
 from loom.engine.activities import Activities
@@ -176,9 +177,9 @@ class RunRuntime(Runtime):
         return self._children.cancel(child, reason or self._cancel_reason or "")
 
     def send_signal(
-        self, workflow_id: WorkflowId, run_id: RunId | None, name: str, payload: Any
+        self, workflow_id: WorkflowId, run_id: RunId | None, signal: OutgoingSignal
     ) -> None:
-        self._children.send_signal(workflow_id, run_id, name, payload)
+        self._children.send_signal(workflow_id, run_id, signal)
 
     def send_cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         self._children.send_cancel(workflow_id, run_id, reason)

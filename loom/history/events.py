@@ -322,6 +322,7 @@ class TagsSet(CommandEvent):
 @value(frozen=True, slots=True)
 class ChildStarted(CommandEvent):
     type: ClassVar[str] = "CHILD_STARTED"
+    schema_version: ClassVar[int] = 2
     child_id: int
     workflow_id: WorkflowId
     run_id: RunId
@@ -330,6 +331,11 @@ class ChildStarted(CommandEvent):
     queue: str
     policy: ParentClosePolicy
     payload: bytes
+    tags: dict[str, str] | None = None
+    memo: str | None = None
+    """As in ``WORKFLOW_STARTED``, like what follows."""
+    limits: RunLimits | None = None
+    retry: RetryTerms | None = None
 
     @property
     def identity(self) -> tuple[Any, ...]:

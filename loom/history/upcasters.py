@@ -21,6 +21,7 @@ def _unchanged(attributes: dict[str, Any]) -> dict[str, Any]:
 UPCASTERS: Final[dict[tuple[str, int], Upcaster]] = {
     ("WORKFLOW_STARTED", 1): _unchanged,
     ("WORKFLOW_STARTED", 2): _unchanged,
+    ("CHILD_STARTED", 1): _unchanged,
     ("ACTIVITY_SCHEDULED", 1): _unchanged,
     ("ACTIVITY_FAILED", 1): _unchanged,
     ("WORKFLOW_FAILED", 1): _unchanged,

@@ -28,13 +28,13 @@ def encoded_call(
     """A call of a handler, checked as far as the handler is known here.
 
     Raises ``PayloadError`` when the arguments do not fit it, and ``DefinitionError`` when the
-    method is no such handler.
+    method is no such handler, or one of another workflow.
     """
     if isinstance(call.target, str):
         name = check_id(f"{kind} name", call.target)
         handler = code.handlers.find(kind, name) if code is not None else None
         return _encoded(name, call.payload, handler, converter)
-    handler = handler_of(call.target, kind)
+    handler = handler_of(call.target, kind, None if code is None else code.cls)
     if "request_id" in call.kwargs and "request_id" not in handler.parameters.names:
         raise PayloadError(_no_request_id(kind, call.target))
     value = handler.parameters.pack(handler.parameters.bind(call.args, call.kwargs))

@@ -70,7 +70,15 @@ def starts_of(events: Iterable[Stamped], run: Relatives, at: Micros) -> list[New
 def _child(asked: ChildStarted, run: Relatives, at: Micros) -> NewRun:
     parent = ParentRun(run.workflow_id, run.run_id, asked.child_id, asked.run_id)
     started = WorkflowStarted(
-        asked.name, asked.version, asked.payload, NEW_RUN_FLAGS, parent=parent
+        asked.name,
+        asked.version,
+        asked.payload,
+        NEW_RUN_FLAGS,
+        tags=asked.tags,
+        memo=asked.memo,
+        parent=parent,
+        limits=asked.limits,
+        retry=asked.retry,
     )
     taken = Failure("", f"an open run has the workflow id {asked.workflow_id!r}")
     refused = ChildFailed(asked.child_id, asked.run_id, taken)
@@ -81,7 +89,9 @@ def _child(asked: ChildStarted, run: Relatives, at: Micros) -> NewRun:
         name=asked.name,
         version=asked.version,
         queue=asked.queue,
-        effects=Effects(RunStatus.RUNNING, at, messages=[message]),
+        effects=Effects(RunStatus.RUNNING, at, messages=[message], tags=asked.tags or {}),
+        memo=None if asked.memo is None else asked.memo.encode(),
+        deadline=None if asked.limits is None else asked.limits.deadline,
         on_conflict=[_to_parent(parent, refused)],
     )
 

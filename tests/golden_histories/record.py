@@ -208,6 +208,12 @@ def family(run: SimulatedRun) -> None:
     run.deliver(run.child_failed("Slow", RunStatus.CANCELLED, why=""))
 
 
+def family_with_options(run: SimulatedRun) -> None:
+    run.start()
+    run.advance(1)
+    run.deliver(run.child_completed("Measured", 1.5))
+
+
 def continued(run: SimulatedRun) -> None:
     """The second run of a chain: with the state, a signal and a child of the first."""
     child = ChildRun("the-workflow/1", "0" * 32, ParentClosePolicy.TERMINATE)
@@ -301,6 +307,7 @@ RECIPES: dict[str, tuple[type, Callable[[SimulatedRun], None]]] = {
     "side-effects": (w.SideEffects, side_effects),
     "tagged": (w.Tagged, tagged),
     "family": (w.Family, family),
+    "family-with-options": (w.FamilyWithOptions, family_with_options),
     "continued": (w.Chained, continued),
 }
 

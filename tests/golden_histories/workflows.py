@@ -347,6 +347,22 @@ class Family(loom.Workflow[None, Any]):
 
 
 @loom.workflow
+class FamilyWithOptions(loom.Workflow[None, Any]):
+    """A child that is started with all that a start may have."""
+
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> Any:
+        return await ctx.child(
+            "Measured",
+            {"n": 1},
+            run_timeout=60,
+            execution_timeout=timedelta(hours=1),
+            retry=loom.RetryPolicy(maximum_attempts=3, non_retryable=(ValueError, "Refused")),
+            memo={"by": "Ada"},
+            tags={"stage": "first", "size": 3},
+        )
+
+
+@loom.workflow
 class Chained(loom.Workflow[int, dict[str, Any]]):
     """Adds up so many items, and leaves the rest to the next run."""
 
@@ -483,5 +499,6 @@ WORKFLOWS = [
     Saga,
     Tagged,
     Family,
+    FamilyWithOptions,
     Chained,
 ]

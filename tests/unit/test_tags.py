@@ -47,9 +47,22 @@ def test_tags_change_at_once_and_on_replay_to_what_was_recorded(play: Play) -> N
     run.check_replay()
 
 
+def test_tags_refuse_to_be_changed_in_place_and_say_what_to_call(play: Play) -> None:
+    async def code(ctx: Ctx) -> Any:
+        with pytest.raises(TypeError, match=r"Call ctx.set_tags\(\{name: value\}\)"):
+            ctx.tags["stage"] = "changed"  # type: ignore[index]
+        with pytest.raises(TypeError, match="set_tags"):
+            del ctx.tags["stage"]  # type: ignore[attr-defined]
+        with pytest.raises(TypeError, match="set_tags"):
+            ctx.tags.update(stage="changed")  # type: ignore[attr-defined]
+        return [dict(ctx.tags), {**ctx.tags, "stage": "mine"}]
+
+    run = play(workflow_of(code), tags={"stage": "snew"})
+    assert run.result == [{"stage": "new"}, {"stage": "mine"}]
+
+
 def test_what_the_code_gets_are_copies(play: Play) -> None:
     async def code(ctx: Ctx) -> Any:
-        ctx.tags["stage"] = "changed"
         ctx.memo["by"] = "changed"
         return [ctx.memo, ctx.tags]
 
