@@ -40,18 +40,18 @@ class Clock(ABC):
     async def wait(
         self, event: asyncio.Event, seconds: float, *, until: Micros | None = None
     ) -> None:
-        """Wait for an event, but for no more than so many seconds, and not beyond that moment.
+        """Wait for an event, which is set when so many seconds are over, or that moment has come.
 
         The seconds are for having another look at what one is usually told of: by the event
         loop's clock, since this one may be set back.
         """
         if until is not None:
             seconds = min(seconds, self._seconds_until(until))
+        alarm = asyncio.get_running_loop().call_later(seconds, event.set)
         try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
+            await event.wait()
+        finally:
+            alarm.cancel()
 
     def timeout(self, seconds: float | None) -> AbstractAsyncContextManager[asyncio.Timeout]:
         """As ``asyncio.timeout``."""
@@ -59,11 +59,11 @@ class Clock(ABC):
 
     def at_work(self) -> AbstractContextManager[None]:
         """Held while something goes on that takes its own time, such as a user's function."""
-        return nullcontext()
+        return _NOTHING
 
     def watching(self, run_id: RunId) -> AbstractContextManager[None]:
         """Held while somebody outside waits for what a run will do."""
-        return nullcontext()
+        return _NOTHING
 
     def _seconds_until(self, moment: Micros) -> float:
         return max(moment - self.now(), 0) / MICROS_PER_SECOND
@@ -99,6 +99,8 @@ class SystemClock(Clock):
     def _steady(self) -> Micros:
         return _steady()
 
+
+_NOTHING: Final = nullcontext()
 
 # One that goes on while the machine is suspended, where there is such a clock.
 _STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)

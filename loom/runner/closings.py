@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from loom.history.events import Event
 from loom.identifiers import RunId
+
+type Listener = Callable[[Event], None]
+"""Called on the event loop with a run's final event; must not block or raise."""
 
 
 class Closings:
@@ -15,24 +16,22 @@ class Closings:
 
     def __init__(self) -> None:
         # In the order in which they came, which a set would forget.
-        self._waiting: dict[RunId, dict[asyncio.Future[Event], None]] = {}
+        self._listeners: dict[RunId, list[Listener]] = {}
 
-    @contextmanager
-    def expect(self, run_id: RunId) -> Iterator[asyncio.Future[Event]]:
-        """A future that gets the run's final event, if the run closes in this process."""
-        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(run_id, {})[future] = None
-        try:
-            yield future
-        finally:
-            waiting = self._waiting.get(run_id)
-            if waiting is not None:
-                waiting.pop(future, None)
-                if not waiting:
-                    del self._waiting[run_id]
+    def subscribe(self, run_id: RunId, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` if the run closes in this process; returns what ends that."""
+        self._listeners.setdefault(run_id, []).append(listener)
+
+        def unsubscribe() -> None:
+            listeners = self._listeners.get(run_id)
+            if listeners is not None and listener in listeners:
+                listeners.remove(listener)
+                if not listeners:
+                    del self._listeners[run_id]
+
+        return unsubscribe
 
     def announce(self, run_id: RunId, final: Event) -> None:
         """Called once the run's end is durable."""
-        for future in self._waiting.pop(run_id, ()):
-            if not future.done():
-                future.set_result(final)
+        for listener in self._listeners.pop(run_id, ()):
+            listener(final)

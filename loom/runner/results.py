@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from loom.durations import shown
 from loom.history.events import Event, WorkflowCompleted, continued_by
@@ -73,12 +73,22 @@ class Results:
 
         Raises ``WorkflowExecutionError`` when it did not complete, and ``TimeoutError``.
         """
-        with told_of_timeout(f"{named(workflow_id, run_id)} has not ended", timeout):
-            async with self._clock.timeout(timeout):
-                run_id, final = await self._final_event(workflow_id, run_id)
-                while (next_run_id := continued_by(final)) is not None:
-                    run_id, final = await self._final_event(workflow_id, next_run_id)
+        if timeout is None:
+            run_id, final = await self._end_of_chain(workflow_id, run_id)
+        else:
+            with told_of_timeout(f"{named(workflow_id, run_id)} has not ended", timeout):
+                async with self._clock.timeout(timeout):
+                    run_id, final = await self._end_of_chain(workflow_id, run_id)
         return self._result_of(final, declared, workflow_id, run_id)
+
+    async def _end_of_chain(
+        self, workflow_id: WorkflowId, run_id: RunId | None
+    ) -> tuple[RunId, Event]:
+        """The last run that continues this one, and how it has ended."""
+        run_id, final = await self._final_event(workflow_id, run_id)
+        while (next_run_id := continued_by(final)) is not None:
+            run_id, final = await self._final_event(workflow_id, next_run_id)
+        return run_id, final
 
     async def _final_event(
         self, workflow_id: WorkflowId, run_id: RunId | None
@@ -86,34 +96,29 @@ class Results:
         if run_id is None:
             run_id = (await found_run(self._repository, workflow_id)).run_id
         with (
-            self._closings.expect(run_id) as closing,
-            told_of_end(run_id, self._notifier, self._clock) as told,
+            self._clock.watching(run_id),
+            _EndWatch(run_id, self._notifier, self._closings) as watch,
         ):
-            closing.add_done_callback(lambda _: told.set())
-            return run_id, await self._wait_for_end(workflow_id, run_id, closing, told)
+            return run_id, await self._wait_for_end(workflow_id, run_id, watch)
 
     async def _wait_for_end(
-        self,
-        workflow_id: WorkflowId,
-        run_id: RunId,
-        closing: asyncio.Future[Event],
-        told: asyncio.Event,
+        self, workflow_id: WorkflowId, run_id: RunId, watch: _EndWatch
     ) -> Event:
         """The final event, from this process if the run ends here, else from the store."""
         longest = LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else LONGEST_POLL
         wait = FIRST_POLL
-        while not closing.done():
-            told.clear()
+        while watch.final is None:
+            watch.told.clear()
             if self._is_worked_on_here(run_id):
                 # Its end will be announced here: no need to ask the store.
-                await self._clock.wait(told, longest)
+                await self._clock.wait(watch.told, longest)
                 continue
             run = await found_run(self._repository, workflow_id, run_id)
             if not run.status.is_open:
                 return await self._last_event(run)
-            await self._clock.wait(told, wait)
+            await self._clock.wait(watch.told, wait)
             wait = min(wait * 2, longest)
-        return closing.result()
+        return watch.final
 
     async def _last_event(self, run: RunRecord) -> Event:
         last = await self._repository.read_history(run.run_key, after=run.sequence - 1)
@@ -127,3 +132,40 @@ class Results:
         if isinstance(final, WorkflowCompleted):
             return self._converter.decode(final.payload, declared)
         raise execution_error(final, workflow_id, run_id)
+
+
+class _EndWatch:
+    """Hears of a run's end while it is entered.
+
+    Attributes:
+        told: set when somebody says that the run has closed.
+        final: how, if it has closed in this process.
+    """
+
+    def __init__(self, run_id: RunId, notifier: Notifier, closings: Closings) -> None:
+        self._run_id = run_id
+        self._notifier = notifier
+        self._closings = closings
+        self._unsubscribe: tuple[Callable[[], None], ...] = ()
+        self.told = asyncio.Event()
+        self.final: Event | None = None
+
+    def __enter__(self) -> Self:
+        self._unsubscribe = (
+            self._notifier.subscribe(run_topic(self._run_id), self._on_hint),
+            self._closings.subscribe(self._run_id, self._on_end),
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        # They refer back to this.
+        self._unsubscribe = ()
+
+    def _on_hint(self, topic: str) -> None:
+        self.told.set()
+
+    def _on_end(self, final: Event) -> None:
+        self.final = final
+        self.told.set()
