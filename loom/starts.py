@@ -34,6 +34,8 @@ from loom.storage.records import StartOutcome
 from loom.storage.store import Store
 from loom.worker import Worker
 
+_INPUT: Final = "The input of workflow"
+
 _REPLACED: Final = "Another run was started in its place."
 
 _REFUSED_AFTER: Final[dict[ReusePolicy, frozenset[RunStatus]]] = {
@@ -66,7 +68,7 @@ class Starts:
     async def start(self, cls: type[Any], input: Any, options: StartOptions) -> WorkflowHandle[Any]:
         """Start a run of a workflow whose class is at hand."""
         workflow = compiled_workflow(cls)
-        payload = self._converter.encode(input, workflow.input_type)
+        payload = self._converter.encode(input, workflow.input_type, _INPUT, workflow.name)
         request = self._request(workflow.name, workflow.version, payload, options)
         outcome = await self._start(request, options, workflow)
         return self._handle(outcome, request, options, workflow)
@@ -77,7 +79,7 @@ class Starts:
         """Start a run of a workflow that some worker has the code of."""
         check_id("workflow name", name)
         version = _version(version)
-        payload = self._converter.encode(input, Any)
+        payload = self._converter.encode(input, Any, _INPUT, name)
         request = self._request(name, version, payload, options)
         outcome = await self._start(request, options)
         return self._handle(outcome, request, options, None)
@@ -95,7 +97,9 @@ class Starts:
         code = None if isinstance(workflow, str) else compiled_workflow(workflow)
         name = check_id("workflow name", workflow) if code is None else code.name
         version = code.version_for(version) if code is not None else _version(version)
-        payload = self._converter.encode(input, Any if code is None else code.input_type)
+        payload = self._converter.encode(
+            input, Any if code is None else code.input_type, _INPUT, name
+        )
         signal = self._first_signal(call, code, request_id, options)
         request = replace(self._request(name, version, payload, options), signal=signal)
         await self._check_existing(request, options)
@@ -147,13 +151,18 @@ class Starts:
             queue=options.queue,
             payload=payload,
             tags={} if options.tags is None else encode_tags(options.tags),
-            memo=None if options.memo is None else self._converter.encode(options.memo, Any),
+            memo=self._memo(name, options.memo),
             refused_after=_REFUSED_AFTER[options.reuse],
             start_at=begins_at if begins_at > now else None,
             limits=limits_from(begins_at, options.run_timeout, options.execution_timeout),
             retry=None if options.retry is None else options.retry.terms,
             is_keyed=options.idempotency_key is not None,
         )
+
+    def _memo(self, name: str, memo: Any) -> bytes | None:
+        if memo is None:
+            return None
+        return self._converter.encode(memo, Any, "The memo of workflow", name)
 
     async def _start(
         self, request: StartRequest, options: StartOptions, workflow: CompiledWorkflow | None = None

@@ -10,6 +10,9 @@ from typing import Any, Final, overload
 from loom.errors import LoomError
 from loom.identifiers import RunId, WorkflowId
 
+HEARTBEAT: Final = "The details of a heartbeat"
+"""What they are called where they cannot be stored or read."""
+
 
 class AttemptAccess(ABC):
     """What an attempt's code asks of whatever runs it, from any thread."""

@@ -287,7 +287,7 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         check_id("signal name", name)
         seconds = timeout_seconds("The timeout of ctx.wait_for_signal()", timeout)
         payload = await self._runtime.receive_signal(name, seconds)
-        return self._runtime.decode(payload, type)
+        return self._runtime.decode(payload, type, "The payload of signal", name)
 
     @asks("ctx.wait_until()")
     async def wait_until(

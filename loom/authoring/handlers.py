@@ -10,13 +10,17 @@ from functools import cached_property
 from typing import Any, Concatenate, Final, Literal, Protocol, Self, overload
 
 from loom.authoring.names import check_name, type_hints
-from loom.authoring.parameters import Decode, Parameters
+from loom.authoring.parameters import Parameters
 from loom.errors import DefinitionError
 
 _ATTRIBUTE: Final = "__loom_handler__"
 
 type Unfinished = Literal["wait", "abandon"]
 """What the end of a run does while a handler is running: wait for it, or drop it where it is."""
+
+
+type DecodeNamed = Callable[[bytes, Any, str, str], Any]
+"""A payload as a value of a declared type; what it is, and of what, is told when it fails."""
 
 
 class HandlerKind(StrEnum):
@@ -65,12 +69,17 @@ class HandlerDefinition:
     def result_type(self) -> Any:
         return type_hints(self.method).get("return", Any)
 
-    def read(self, name: str, payload: bytes, decode: Decode) -> dict[str, Any]:
+    def read(self, name: str, payload: bytes, decode: DecodeNamed) -> dict[str, Any]:
         """The arguments for a call by that name. Raises ``PayloadError`` when they do not fit."""
+        what = f"The payload of {self.kind}"
+
+        def read(payload: bytes, declared: Any) -> Any:
+            return decode(payload, declared, what, name)
+
         if self.is_dynamic:
-            values = (name, decode(payload, self.payload_type))
+            values = (name, read(payload, self.payload_type))
             return dict(zip(self.parameters.names, values, strict=True))
-        return self.parameters.read(payload, decode)
+        return self.parameters.read(payload, read)
 
     def call(self, workflow: object, arguments: dict[str, Any]) -> Any:
         return self.parameters.call(self.method, workflow, arguments)

@@ -78,11 +78,12 @@ class Runtime(ABC):
         what this returns. ``frame`` is where it was asked for, by a ``call`` of that name."""
 
     @abstractmethod
-    def encode(self, value: object, declared: Any) -> bytes:
-        """A value as a payload. Raises ``PayloadError`` when it does not fit its declared type."""
+    def encode(self, value: object, declared: Any, what: str = "A value", of: str = "") -> bytes:
+        """A value as a payload. Raises ``PayloadError`` when it does not fit its declared type,
+        with ``what`` it is, and ``of`` what."""
 
     @abstractmethod
-    def decode(self, payload: bytes, declared: Any) -> Any:
+    def decode(self, payload: bytes, declared: Any, what: str = "A value", of: str = "") -> Any:
         """A payload as a value. Raises ``PayloadError`` when it does not fit the type."""
 
     @abstractmethod

@@ -160,7 +160,7 @@ class WorkflowState[StateT]:
     async def set(self, key: str, value: Any) -> None:
         """Set one key. Raises ``PayloadError`` when the value does not fit its declared type."""
         declared = self._schema.type_of(key)
-        payload = self._runtime.encode(value, declared)
+        payload = self._runtime.encode(value, declared, "The value of ctx.state", key)
         batch = self._batch
         if batch is not None:
             batch[key] = self._runtime.decode(payload, declared)
@@ -209,7 +209,9 @@ class WorkflowState[StateT]:
 
     def result(self) -> bytes:
         """The whole state as the payload that a finished workflow leaves behind."""
-        return self._runtime.encode(self._schema.build(self._values), self._schema.result_type)
+        return self._runtime.encode(
+            self._schema.build(self._values), self._schema.result_type, "The final ctx.state"
+        )
 
     def carried(self) -> bytes | None:
         """The state as it stands, for the run that continues this one; ``None`` if it is empty."""
@@ -231,7 +233,7 @@ class WorkflowState[StateT]:
 
     def _record(self, changes: Mapping[str, Any], removed: list[str]) -> None:
         partial_type = self._schema.partial_type
-        payload = self._runtime.encode(dict(changes), partial_type)
+        payload = self._runtime.encode(dict(changes), partial_type, "The change of ctx.state")
         recorded = self._runtime.record_state(StateUpdate(tuple(removed), payload))
         self._values.update(self._runtime.decode(recorded.payload, partial_type))
         for key in recorded.removed:

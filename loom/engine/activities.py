@@ -44,12 +44,16 @@ class Activities:
         self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool
     ) -> Any:
         recorder = self._recorder
-        payload = recorder.encode(arguments, activity.arguments_type)
+        payload = recorder.encode(
+            arguments, activity.arguments_type, "The arguments of activity", activity.name
+        )
         scheduled = activity.scheduled(recorder.next_id(), self._queue, payload)
         if local:
             scheduled = replace(scheduled, queue=self._queue, schedule_to_start=None, local=True)
         result = await self.replay_activity(scheduled, activity)
-        return recorder.decode(result, activity.result_type)
+        return recorder.decode(
+            result, activity.result_type, "The result of activity", activity.name
+        )
 
     async def replay_activity(
         self, scheduled: ActivityScheduled, activity: ActivityDefinition | None = None

@@ -82,8 +82,12 @@ class Children:
             name, version = code.name, code.version_for(options.version)
             input_type, result_type = code.input_type, code.result_type
             cls = code.cls
-        payload = recorder.encode(input, input_type)
-        memo = None if options.memo is None else recorder.encode(options.memo, Any).decode()
+        payload = recorder.encode(input, input_type, "The input of workflow", name)
+        memo = (
+            None
+            if options.memo is None
+            else recorder.encode(options.memo, Any, "The memo of workflow", name).decode()
+        )
         child_id = recorder.next_id()
         run_id = derived_id(self._run_id, str(child_id))
         child = recorder.record(
@@ -121,7 +125,9 @@ class Children:
             payload = await asyncio.shield(child.outcome)
         except ChildFailure as failure:
             raise _child_error(child, failure.event) from None
-        return self._recorder.decode(payload, child.result_type)
+        return self._recorder.decode(
+            payload, child.result_type, "The result of child", child.workflow_id
+        )
 
     def cancel(self, child: StartedChild, reason: str) -> bool:
         """Ask a child to end; false when it has."""
@@ -140,7 +146,9 @@ class Children:
         self, workflow_id: WorkflowId, run_id: RunId | None, signal: OutgoingSignal
     ) -> None:
         recorder = self._recorder
-        encoded = recorder.encode(signal.payload, signal.declared)
+        encoded = recorder.encode(
+            signal.payload, signal.declared, "The payload of signal", signal.name
+        )
         recorder.record(SignalSent(recorder.next_id(), workflow_id, signal.name, encoded, run_id))
 
     def send_cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:

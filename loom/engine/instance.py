@@ -27,7 +27,7 @@ from loom.engine.flags import known_flags
 from loom.engine.queries import answer, best_copy, copied
 from loom.engine.retry import WorkflowRetry
 from loom.engine.run_runtime import RunRuntime
-from loom.errors import PayloadError, StopReplay
+from loom.errors import StopReplay
 from loom.history.events import (
     FINAL_STATUS,
     ActivityCompleted,
@@ -279,13 +279,10 @@ class WorkflowInstance(RunRuntime):
         self._is_early = event.start_at is not None and self._loop.now < event.start_at
         self._children.inherit(event.children)
         self._input = event.payload
-        try:
-            given = self._recorder.decode(event.payload, workflow.input_type)
-        except PayloadError as error:
-            # Started by name, from where the type was not known.
-            raise PayloadError(
-                f"The run's input does not fit {workflow.name!r}. {error}"
-            ) from error
+        # Where it was started by name, the type was not known.
+        given = self._recorder.decode(
+            event.payload, workflow.input_type, "The input of workflow", workflow.name
+        )
         context: WorkflowContext[Any, Any] = WorkflowContext(self, given, workflow.state_schema)
         self._context = context
         if not event.carries_state and not self._is_early:
@@ -400,7 +397,9 @@ class WorkflowInstance(RunRuntime):
     def _result_payload(self, returned: Any) -> bytes:
         if self._workflow.returns_state and self._context is not None:
             return self._context.state.result()
-        return self.encode(returned, self._workflow.result_type)
+        return self.encode(
+            returned, self._workflow.result_type, "The result of workflow", self._workflow.name
+        )
 
 
 def _ends_at_once(arrivals: Sequence[Stamped]) -> bool:

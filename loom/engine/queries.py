@@ -26,7 +26,7 @@ def answer(
         if inspect.isawaitable(result):
             _drop(result)
             raise ReadOnlyError(f"The query {name!r} returned something to be awaited.")
-        return converter.encode(result, handler.result_type)
+        return converter.encode(result, handler.result_type, "The result of query", name)
     except Exception as error:
         raise QueryFailedError(
             f"The query {name!r} failed: {type(error).__name__}: {error}"

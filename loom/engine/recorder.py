@@ -130,16 +130,16 @@ class Recorder:
 
     # --- payloads ---
 
-    def encode(self, value: object, declared: Any) -> bytes:
+    def encode(self, value: object, declared: Any, what: str = "A value", of: str = "") -> bytes:
         try:
-            return self._converter.encode(value, declared)
+            return self._converter.encode(value, declared, what, of)
         except CodecError as error:
             # The deployment's fault, not the code's: the run must outlive it.
             raise self.halt(error) from error
 
-    def decode(self, payload: bytes, declared: Any) -> Any:
+    def decode(self, payload: bytes, declared: Any, what: str = "A value", of: str = "") -> Any:
         try:
-            return self._converter.decode(payload, declared)
+            return self._converter.decode(payload, declared, what, of)
         except CodecError as error:
             raise self.halt(error) from error
 

@@ -149,11 +149,11 @@ class RunRuntime(Runtime):
         guard = self._guard
         return None if guard is None else track(coroutine, call, frame, guard)
 
-    def encode(self, value: object, declared: Any) -> bytes:
-        return self._recorder.encode(value, declared)
+    def encode(self, value: object, declared: Any, what: str = "A value", of: str = "") -> bytes:
+        return self._recorder.encode(value, declared, what, of)
 
-    def decode(self, payload: bytes, declared: Any) -> Any:
-        return self._recorder.decode(payload, declared)
+    def decode(self, payload: bytes, declared: Any, what: str = "A value", of: str = "") -> Any:
+        return self._recorder.decode(payload, declared, what, of)
 
     def run_activity(
         self, activity: ActivityDefinition, arguments: Mapping[str, Any], *, local: bool = False
@@ -224,7 +224,11 @@ class RunRuntime(Runtime):
         self._recorder.check_writable()
         self._handlers.refuse_in_handlers("ctx.continue_as_new()")
         code = self._workflow if workflow is None else compiled_workflow(workflow)
-        payload = self._input if input is ... else self.encode(input, code.input_type)
+        payload = (
+            self._input
+            if input is ...
+            else self.encode(input, code.input_type, "The input of workflow", code.name)
+        )
         run_id = derived_id(self.run_id, "continued")
         event = WorkflowContinuedAsNew(
             run_id, code.name, code.version, queue or self._queue, payload

@@ -11,6 +11,8 @@ from loom.errors import PayloadError, SideEffectFailedError, StopReplay
 from loom.history.events import SideEffectRecorded
 from loom.history.failures import Failure, failure_from
 
+_RESULT: Final = "The result of a side effect"
+
 _INSTEAD: Final = (
     "It is not called on replay, so nothing of the run may depend on it but what it returns."
 )
@@ -40,7 +42,7 @@ class SideEffects:
         recorded = recorder.record(asked)
         if recorded.failure is not None:
             raise _error_of(recorded.failure)
-        return recorder.decode(recorded.payload, declared)
+        return recorder.decode(recorded.payload, declared, _RESULT)
 
     def _compute(
         self, side_effect_id: int, function: Callable[[], Any], declared: Any
@@ -59,7 +61,7 @@ class SideEffects:
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError("A side effect's function must be a plain one; use an activity.")
-        payload = self._recorder.encode(result, declared)
+        payload = self._recorder.encode(result, declared, _RESULT)
         if declared is Any:
             kind = type(self._recorder.decode(payload, Any))
             if kind is not type(result):

@@ -105,7 +105,9 @@ class Updates:
         try:
             arguments = handler.read(event.name, event.payload, self._recorder.decode)
             result = await self._handlers.call(handler, arguments)
-            payload = self._recorder.encode(result, handler.result_type)
+            payload = self._recorder.encode(
+                result, handler.result_type, "The result of update", event.name
+            )
         except (StopReplay, GeneratorExit):
             raise
         except BaseException as error:

@@ -48,8 +48,12 @@ class PayloadConverter:
         self.codecs = _checked(codecs)
         self._by_name = {codec.name: codec for codec in self.codecs}
 
-    def encode(self, value: object, declared: Any = Any) -> bytes:
+    def encode(
+        self, value: object, declared: Any = Any, what: str = "A value", of: str = ""
+    ) -> bytes:
         """Validate a value against its declared type and write it down.
+
+        ``what`` it is, and ``of`` what by its name, are told when it fails.
 
         Raises ``PayloadError`` when it does not fit, or cannot be written as JSON, and
         ``CodecError`` when a codec fails.
@@ -63,7 +67,7 @@ class PayloadConverter:
             if len(data) >= _READER_LIMITS:
                 from_json(data)
         except Exception as error:
-            raise PayloadError(_explain("cannot be stored", declared, error)) from error
+            raise PayloadError(_explain("cannot be stored", declared, error, what, of)) from error
         return self.wrap(data)
 
     def wrap(self, data: bytes) -> bytes:
@@ -77,7 +81,7 @@ class PayloadConverter:
                 ) from error
         return data
 
-    def decode(self, data: bytes, declared: Any = Any) -> Any:
+    def decode(self, data: bytes, declared: Any = Any, what: str = "A value", of: str = "") -> Any:
         """Read a payload as its declared type; ``Any`` gives plain JSON values.
 
         Raises ``PayloadError`` when the bytes are not a payload, or do not fit the type, and
@@ -90,7 +94,7 @@ class PayloadConverter:
             if declared is Any and tag in _PLAIN:
                 value = _form(_PLAIN[tag]).read(data)[1]
         except Exception as error:
-            raise PayloadError(_explain("cannot be read", declared, error)) from error
+            raise PayloadError(_explain("cannot be read", declared, error, what, of)) from error
         return value
 
     def unwrap(self, data: bytes) -> bytes:
@@ -141,6 +145,9 @@ _CONFIG: Final = ConfigDict(
 # JSON can be written deeper, and with longer numbers, than it can be read. Neither fits into less.
 _READER_LIMITS: Final = 400
 
+ARGUMENTS: Final = "The arguments"
+"""What a value of several is called, to begin with."""
+
 _PLAIN: Final[dict[str, Any]] = {
     **{type_name(t): t for t in (datetime, date, time, timedelta, UUID, bytes)},
     **{type_name(t): t for t in (set, frozenset, tuple)},
@@ -182,8 +189,13 @@ def _wrap(codec: PayloadCodec, data: bytes) -> bytes:
     return json.dumps({"codec": codec.name, "data": encoded}).encode()
 
 
-def _explain(what: str, declared: Any, error: Exception) -> str:
-    return f"A value declared as {_tag(declared)} {what}: {_reasons(error)}"
+def _explain(problem: str, declared: Any, error: Exception, what: str, of: str) -> str:
+    whose = f"{what} {of!r}" if of else what
+    # Of arguments it is the name of a type that we have made up; the reasons name each of them.
+    type_of = "" if what.startswith(ARGUMENTS) else f" declared as {_tag(declared)}"
+    reasons = _reasons(error)
+    hint = " Is an `await` missing?" if "coroutine" in reasons else ""
+    return f"{whose}{type_of} {problem}: {reasons}{hint}"
 
 
 def _reasons(error: Exception) -> str:

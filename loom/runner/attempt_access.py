@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from loom.authoring.activity_info import AttemptAccess
+from loom.authoring.activity_info import HEARTBEAT, AttemptAccess
 from loom.errors import ActivityCancelledError
 from loom.history.payloads import PayloadConverter
 from loom.runner.attempts import Attempt
@@ -52,7 +52,7 @@ class WorkerAccess(AttemptAccess):
         return None if self._attempt.scheduled.local else self.task_token
 
     def heartbeat(self, details: Any) -> None:
-        self.beat(None if details is None else self._converter.encode(details))
+        self.beat(None if details is None else self._converter.encode(details, Any, HEARTBEAT))
 
     def beat(self, details: bytes | None) -> None:
         """A sign of life whose details are encoded already."""
@@ -70,7 +70,11 @@ class WorkerAccess(AttemptAccess):
             self._tell()
 
     def heartbeat_details(self, declared: Any) -> Any:
-        return None if self._before is None else self._converter.decode(self._before, declared)
+        return (
+            None
+            if self._before is None
+            else self._converter.decode(self._before, declared, HEARTBEAT)
+        )
 
     @property
     def details_before(self) -> bytes | None:

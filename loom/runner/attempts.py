@@ -98,7 +98,9 @@ class Judge:
             if is_unwanted is not None and is_unwanted(result):
                 unwanted = f"The result of activity {attempt.name!r} asks for another try."
                 return self._failed(self._failure(LoomError(unwanted)), None)
-            payload = self.converter.encode(result, declared)
+            payload = self.converter.encode(
+                result, declared, "The result of activity", attempt.name
+            )
         except Exception as error:
             return self.failed_for_good(error)
         return ActivityCompleted(attempt.activity_id, attempt.number, payload)
@@ -120,7 +122,9 @@ class Judge:
         details = None
         if error.details is not None:
             try:
-                details = self.converter.encode(error.details)
+                details = self.converter.encode(
+                    error.details, Any, "The details of an error of activity", self.attempt.name
+                )
             except LoomError as unstorable:
                 unstorable.__context__ = error
                 return self.failed_for_good(unstorable)

@@ -33,12 +33,12 @@ def encoded_call(
     if isinstance(call.target, str):
         name = check_id(f"{kind} name", call.target)
         handler = code.handlers.find(kind, name) if code is not None else None
-        return _encoded(name, call.payload, handler, converter)
+        return _encoded(kind, name, call.payload, handler, converter)
     handler = handler_of(call.target, kind, None if code is None else code.cls)
     if "request_id" in call.kwargs and "request_id" not in handler.parameters.names:
         raise PayloadError(_no_request_id(kind, call.target))
     value = handler.parameters.pack(handler.parameters.bind(call.args, call.kwargs))
-    return _encoded(handler.name, value, handler, converter)
+    return _encoded(kind, handler.name, value, handler, converter)
 
 
 def _no_request_id(kind: HandlerKind, method: object) -> str:
@@ -52,8 +52,14 @@ def _no_request_id(kind: HandlerKind, method: object) -> str:
 
 
 def _encoded(
-    name: str, value: Any, handler: HandlerDefinition | None, converter: PayloadConverter
+    kind: HandlerKind,
+    name: str,
+    value: Any,
+    handler: HandlerDefinition | None,
+    converter: PayloadConverter,
 ) -> EncodedCall:
+    what = f"The payload of {kind}"
     if handler is None:
-        return EncodedCall(name, converter.encode(value))
-    return EncodedCall(name, converter.encode(value, handler.payload_type), handler.result_type)
+        return EncodedCall(name, converter.encode(value, Any, what, name))
+    payload = converter.encode(value, handler.payload_type, what, name)
+    return EncodedCall(name, payload, handler.result_type)

@@ -46,7 +46,12 @@ class Execution:
         options = with_recorded(definition.options, attempt.scheduled)
         judge = Judge(attempt, options, self.converter)
         try:
-            arguments = self.converter.decode(attempt.scheduled.payload, definition.arguments_type)
+            arguments = self.converter.decode(
+                attempt.scheduled.payload,
+                definition.arguments_type,
+                "The arguments of activity",
+                definition.name,
+            )
         except LoomError as error:
             return judge.failed_for_good(error)
         token: Callable[[], TaskToken] = _no_token

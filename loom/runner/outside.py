@@ -40,7 +40,7 @@ class OutsideActivities:
     async def complete(self, token: str, result: Any, activity: Callable[..., Any] | None) -> None:
         task = TaskToken.read(token)
         declared = Any if activity is None else activity_definition(activity).result_type
-        payload = self._converter.encode(result, declared)
+        payload = self._converter.encode(result, declared, "The result of an activity")
         completed = ActivityCompleted(task.activity_id, task.attempt, payload)
         done = replace(await self._completion(task), arrival=arrival_of(completed))
         await self._write(task, done)

@@ -18,7 +18,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from loom.authoring.activity import activity_definition
-from loom.authoring.activity_info import CURRENT_ACTIVITY, ActivityInfo, AttemptAccess
+from loom.authoring.activity_info import (
+    CURRENT_ACTIVITY,
+    HEARTBEAT,
+    ActivityInfo,
+    AttemptAccess,
+)
 from loom.errors import LoomError
 from loom.history.payloads import PayloadConverter
 
@@ -122,13 +127,13 @@ class _PipeAccess(AttemptAccess):
         return self._token
 
     def heartbeat(self, details: Any) -> None:
-        data = None if details is None else self._converter.encode(details)
+        data = None if details is None else self._converter.encode(details, Any, HEARTBEAT)
         with self._lock:
             self._connection.send_bytes(pickle.dumps(Beat(data)))
 
     def heartbeat_details(self, declared: Any) -> Any:
         details = self._details
-        return None if details is None else self._converter.decode(details, declared)
+        return None if details is None else self._converter.decode(details, declared, HEARTBEAT)
 
 
 def _end_with_parent() -> None:

@@ -68,7 +68,7 @@ class Queries:
         if result is None:
             result = await self._ask_replayed(run, code, encoded)
         declared = handler.result_type if isinstance(call.target, str) else encoded.result_type
-        return self._converter.decode(result, declared)
+        return self._converter.decode(result, declared, "The result of query", encoded.name)
 
     async def _begun(self, run: RunRecord) -> RunRecord:
         """The run once it has had a turn: one that was just started has its first any moment.

@@ -130,7 +130,9 @@ class Results:
         self, final: Event, declared: Any, workflow_id: WorkflowId, run_id: RunId
     ) -> Any:
         if isinstance(final, WorkflowCompleted):
-            return self._converter.decode(final.payload, declared)
+            return self._converter.decode(
+                final.payload, declared, "The result of workflow", workflow_id
+            )
         raise execution_error(final, workflow_id, run_id)
 
 
