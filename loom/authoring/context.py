@@ -272,7 +272,8 @@ class WorkflowContext[InputT, StateT](OtherRuns):
     ) -> Any:
         """The payload of the next signal of that name, in order of arrival.
 
-        Signals that came earlier are waiting; none is lost or given out twice.
+        Signals that came earlier are waiting; none is lost or given out twice. One whose payload
+        does not fit ``type`` is passed over, with an error in the run's log.
 
         Args:
             type: what the payload is read as.
@@ -281,13 +282,12 @@ class WorkflowContext[InputT, StateT](OtherRuns):
         Raises:
             TimeoutError: none came in time.
             DurationError: the timeout is no time.
-            PayloadError: the payload does not fit ``type``, or the name is none.
+            PayloadError: no signal can have that name.
             DefinitionError: the workflow has a handler for it, which takes them all.
         """
         check_id("signal name", name)
         seconds = timeout_seconds("The timeout of ctx.wait_for_signal()", timeout)
-        payload = await self._runtime.receive_signal(name, seconds)
-        return self._runtime.decode(payload, type, "The payload of signal", name)
+        return await self._runtime.receive_signal(name, type, seconds)
 
     @asks("ctx.wait_until()")
     async def wait_until(

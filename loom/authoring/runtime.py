@@ -125,8 +125,9 @@ class Runtime(ABC):
         """Wait on a durable timer."""
 
     @abstractmethod
-    async def receive_signal(self, name: str, timeout: float | None) -> bytes:
-        """Take the next signal of that name, waiting for one if need be, for so many seconds.
+    async def receive_signal(self, name: str, declared: Any, timeout: float | None) -> Any:
+        """Take the next signal of that name whose payload fits the type, waiting for one if need
+        be, for so many seconds.
 
         Raises ``TimeoutError`` when none comes in time.
         """

@@ -22,6 +22,9 @@ class Flag(StrEnum):
     SIGNAL_BEFORE_TIMER = "signal-before-timer"
     """A wait for a signal that is there already starts no timer for its timeout."""
 
+    UNFIT_SIGNALS_DROPPED = "unfit-signals-dropped"
+    """A wait for a signal passes over one whose payload does not fit the type that is wanted."""
+
 
 NEW_RUN_FLAGS: Final[tuple[str, ...]] = tuple(sorted(flag.value for flag in Flag))
 """What a run is started with today."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,6 +36,7 @@ from loom.engine.side_effects import SideEffects
 from loom.engine.signals import SignalBox
 from loom.engine.timers import Timers
 from loom.engine.updates import Updates
+from loom.errors import PayloadError
 from loom.history.events import (
     ActivityScheduled,
     StateSet,
@@ -187,16 +189,48 @@ class RunRuntime(Runtime):
     async def sleep_until(self, moment: Micros) -> None:
         await self._timers.sleep_until(moment)
 
-    async def receive_signal(self, name: str, timeout: float | None) -> bytes:
+    async def receive_signal(self, name: str, declared: Any, timeout: float | None) -> Any:
         self._handlers.refuse_waiting_for(name)
+        what = "The payload of signal"
+        if Flag.UNFIT_SIGNALS_DROPPED not in self._flags:
+            return self.decode(await self._next_signal(name, timeout), declared, what, name)
+        # Those that are there already start no timer.
+        while name in self._signals:
+            try:
+                return self.decode(await self._signals.get(name), declared, what, name)
+            except PayloadError as error:
+                self._drop_signal(name, error)
+        return await self._fitting_signal(name, declared, timeout)
+
+    async def _fitting_signal(self, name: str, declared: Any, timeout: float | None) -> Any:
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    payload = await self._signals.get(name)
+                    try:
+                        return self.decode(payload, declared, "The payload of signal", name)
+                    except PayloadError as error:
+                        self._drop_signal(name, error)
+        except TimeoutError:
+            raise self._no_signal(name, timeout) from None
+
+    async def _next_signal(self, name: str, timeout: float | None) -> bytes:
         if Flag.SIGNAL_BEFORE_TIMER in self._flags and name in self._signals:
             return await self._signals.get(name)
         try:
             async with asyncio.timeout(timeout):
                 return await self._signals.get(name)
         except TimeoutError:
-            what = f"no signal {name!r} came within {shown(timeout)}"
-            raise TimeoutError(f"Workflow {self.workflow_id!r}: {what}.") from None
+            raise self._no_signal(name, timeout) from None
+
+    def _no_signal(self, name: str, timeout: float | None) -> TimeoutError:
+        what = f"no signal {name!r} came within {shown(timeout)}"
+        return TimeoutError(f"Workflow {self.workflow_id!r}: {what}.")
+
+    def _drop_signal(self, name: str, error: PayloadError) -> None:
+        # Whoever sent it has gone on long ago; the run must outlive what strangers send it.
+        text = f"The signal {name!r} was dropped: {error}"
+        self._log.log(logging.ERROR, lambda: text)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         await self._conditions.wait(condition)

@@ -60,7 +60,7 @@ def test_known_flags_are_read_whatever_their_order() -> None:
 
 
 def test_the_names_of_flags_never_change() -> None:
-    assert NEW_RUN_FLAGS == ("signal-before-timer",)
+    assert NEW_RUN_FLAGS == ("signal-before-timer", "unfit-signals-dropped")
 
 
 def test_a_started_event_of_the_first_schema_has_no_flags() -> None:

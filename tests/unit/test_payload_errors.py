@@ -10,8 +10,11 @@ import pytest
 from annotated_types import Gt
 from pydantic import BaseModel
 
+from loom.authoring.activity import activity
 from loom.errors import PayloadError
 from loom.history.payloads import PayloadConverter
+from tests.engine_harness import Play
+from tests.unit.workflows import Ctx, workflow_of
 
 CONVERTER = PayloadConverter()
 
@@ -169,3 +172,74 @@ def test_an_error_whose_value_cannot_be_shown_is_still_a_payload_error() -> None
 
 def test_a_tag_imports_and_calls_nothing() -> None:
     assert CONVERTER.decode(b'["os.system","echo"]') == "echo"
+
+
+# --- what the value is, and of what ---
+
+
+@activity
+def weigh(parcel: str, grams: int) -> int:
+    return grams
+
+
+WHERE: dict[str, tuple[Any, str]] = {
+    "arguments": (
+        lambda ctx: ctx.activity(weigh, "A-1", "much"),
+        "The arguments of activity 'weigh' cannot be stored: grams: Input should be a valid",
+    ),
+    "child": (
+        lambda ctx: ctx.child("Other", Unknown()),
+        "The input of workflow 'Other' declared as typing.Any cannot be stored",
+    ),
+    "memo": (
+        lambda ctx: ctx.child("Other", memo=Unknown()),
+        "The memo of workflow 'Other' declared as typing.Any cannot be stored",
+    ),
+    "signal": (
+        lambda ctx: ctx.signal_workflow("id", "go", Unknown()),
+        "The payload of signal 'go' declared as typing.Any cannot be stored",
+    ),
+    "state": (
+        lambda ctx: ctx.state.set("total", Unknown()),
+        "The value of ctx.state 'total' declared as typing.Any cannot be stored",
+    ),
+    "side effect": (
+        lambda ctx: _side_effect(ctx),
+        "The result of a side effect declared as int cannot be stored",
+    ),
+}
+
+
+async def _side_effect(ctx: Ctx) -> None:
+    ctx.side_effect(lambda: "x", type=int)
+
+
+@pytest.mark.parametrize("what", WHERE)
+def test_an_error_says_what_the_value_is_and_of_what(play: Play, what: str) -> None:
+    ask, message = WHERE[what]
+
+    async def code(ctx: Ctx) -> None:
+        await ask(ctx)
+
+    assert message in play(workflow_of(code)).failure.message
+
+
+def test_a_result_that_cannot_be_stored_is_named(play: Play) -> None:
+    async def code(ctx: Ctx) -> Any:
+        return Unknown()
+
+    run = play(workflow_of(code))
+    assert run.failure.message.startswith("The result of workflow '")
+
+
+def test_a_result_that_was_not_awaited_is_guessed(play: Play) -> None:
+    async def forgotten() -> None: ...
+
+    coroutine = forgotten()
+
+    async def code(ctx: Ctx) -> Any:
+        return {"weight": coroutine}
+
+    run = play(workflow_of(code))
+    coroutine.close()
+    assert run.failure.message.endswith("Is an `await` missing?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from typing import Any, TypedDict
 
@@ -11,7 +12,7 @@ import pytest
 from loom.engine.signals import SignalBox
 from loom.errors import PayloadError
 from loom.history.events import TimerFired
-from tests.engine_harness import Play
+from tests.engine_harness import Play, SimulatedRun
 from tests.unit.workflows import Ctx, clean, workflow_of
 
 
@@ -60,16 +61,60 @@ def test_a_payload_is_read_as_the_asked_type(play: Play) -> None:
     assert run.result == "Ada"
 
 
-def test_a_payload_of_another_type_is_refused_and_taken(play: Play) -> None:
+async def _counting(ctx: Ctx) -> list[int]:
+    return [await ctx.wait_for_signal("count", type=int, timeout=60) for _ in range(2)]
+
+
+def test_a_payload_of_another_type_is_passed_over_with_an_error_in_the_log(play: Play) -> None:
+    run = play(workflow_of(_counting))
+    run.signal("count", "many")
+    assert run.status.is_open
+    run.signal("count", 3)
+    run.deliver(run.signalled("count", None), run.signalled("count", 4))
+    assert run.result == [3, 4]
+    assert [(line.level, line.message.partition(" declared")[0]) for line in run.logs] == [
+        (logging.ERROR, "The signal 'count' was dropped: The payload of signal 'count'")
+    ] * 2
+    run.check_replay()
+
+
+def test_what_does_not_fit_does_not_prolong_the_wait(play: Play) -> None:
+    run = play(workflow_of(_counting))
+    run.advance(50)
+    run.signal("count", "many")
+    run.advance(10)
+    assert run.failure.message.endswith("no signal 'count' came within 60 s.")
+    assert run.types.count("TIMER_STARTED") == 1
+    run.check_replay()
+
+
+def test_what_is_there_already_and_does_not_fit_starts_no_timer(play: Play) -> None:
+    async def code(ctx: Ctx) -> int:
+        await ctx.activity(clean)
+        return await ctx.wait_for_signal("count", type=int, timeout=60)
+
+    run = play(workflow_of(code))
+    for value in ("many", "more", 3):
+        run.signal("count", value)
+    run.complete("clean")
+    assert run.result == 3
+    assert "TIMER_STARTED" not in run.types
+    assert len(run.logs) == 2
+    run.check_replay()
+
+
+@pytest.mark.parametrize("flags", [(), ("signal-before-timer",)])
+def test_a_run_from_before_is_told_of_a_payload_of_another_type(flags: tuple[str, ...]) -> None:
     async def code(ctx: Ctx) -> int:
         with pytest.raises(PayloadError, match="declared as int cannot be read"):
             await ctx.wait_for_signal("count", type=int)
         return await ctx.wait_for_signal("count", type=int)
 
-    run = play(workflow_of(code))
+    run = SimulatedRun(workflow_of(code), flags=flags).start()
     run.signal("count", "many")
     run.signal("count", 3)
     assert run.result == 3
+    run.check_replay()
 
 
 @pytest.mark.parametrize("timeout", [5, 5.0, timedelta(seconds=5)])

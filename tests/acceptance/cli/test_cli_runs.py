@@ -217,7 +217,7 @@ def test_a_wait_tells_what_keeps_the_run_up(sqlite_shell: Shell) -> None:
     assert "Waiting for d" in waiting.stderr.readline()
     assert "no worker has taken it for" in waiting.stderr.readline()
     with sqlite_shell.worker():
-        assert "BLOCKED: The run's input does not fit 'Double'" in waiting.stderr.readline()
+        assert "BLOCKED: The input of workflow 'Double'" in waiting.stderr.readline()
         sqlite_shell.run("terminate", "d")
         _, error = waiting.communicate(timeout=DEADLINE)
     assert (waiting.returncode, error) == (1, "loom: Workflow 'd' was terminated.\n")
