@@ -53,9 +53,15 @@ class Databases:
         self._thread.submit(lambda: self._runner.run(self._executed(statement))).result()
 
     async def _executed(self, statement: str) -> None:
-        # A test may have cut all connections, or restarted the server.
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(plain_dsn(self._server))
+        if self._connection is not None:
+            try:
+                await self._connection.execute(statement)
+            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
+                # A test has cut all connections, or restarted the server.
+                self._connection.terminate()
+            else:
+                return
+        self._connection = await asyncpg.connect(plain_dsn(self._server))
         await self._connection.execute(statement)
 
     def _close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import loom
 from loom.history.payloads import PayloadConverter
@@ -15,7 +16,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.tales import THE_END, WORKFLOWS
 from tests.proof.checker import check
 from tests.proof.dump import take_dump
-from tests.proof.records import Asked, Dump, Evidence, Outcome, Told
+from tests.proof.records import Asked, Dump, Evidence, Execution, Outcome, Told
 
 FINISH_WITHIN = 60.0
 """Seconds. What needs longer is stuck."""
@@ -34,13 +35,16 @@ async def finish(app: loom.Loom, log: ClientLog) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def judge(
-    dsn: str, log: ClientLog, ledger: Ledger, *, earlier: Sequence[Dump] = ()
-) -> list[str]:
+async def judge(dsn: str, log: ClientLog, ledger: Ledger, **evidence: Any) -> list[str]:
     """All violations, as text."""
+    return await violations_of(dsn, log.told(), ledger.executions(), **evidence)
+
+
+async def violations_of(
+    dsn: str, told: Sequence[Told], executions: Sequence[Execution], **evidence: Any
+) -> list[str]:
     dump = await insist(lambda: dump_of(dsn))
-    told = log.told()
-    known = Evidence(dump, told, ledger.executions(), earlier=earlier)
+    known = Evidence(dump, told, executions, **evidence)
     replayer = loom.Replayer(workflows=WORKFLOWS)
     found = [str(violation) for violation in check(known, replayer=replayer)]
     return found + list(_tales_heard_all(dump, told))

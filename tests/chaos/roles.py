@@ -14,9 +14,10 @@ from typing import Any
 import loom
 from loom.storage.sql import migrations
 from tests.chaos import jobs, tales
-from tests.chaos.clients import Client, ClientLog, insist, opened, talk
+from tests.chaos.clients import Client, ClientLog, Request, insist, opened, talk
 from tests.chaos.ledger import Ledger
 from tests.chaos.shim import Shim, Side
+from tests.proof.records import Outcome
 
 type Order = dict[str, Any]
 type Ready = Callable[[], None]
@@ -34,7 +35,18 @@ def worker_of(app: loom.Loom) -> loom.Worker:
 
 
 def client_of(app: loom.Loom, order: Order) -> Client:
+    if "record" in order:
+        return Client(app, MarkingLog(Path(order["log"])))
     return Client(app, ClientLog(Path(order["log"])))
+
+
+class MarkingLog(ClientLog):
+    """Also has it recorded, among what was done to the database, what a client was told when."""
+
+    def note(self, request: Request, outcome: Outcome, *answer: Any) -> None:
+        super().note(request, outcome, *answer)
+        if outcome is Outcome.OK:
+            Shim().mark(f"{request.asked.value} {request.workflow_id} {request.request_id}")
 
 
 # --- working until told otherwise ----------------------------------------------------------------
@@ -46,6 +58,12 @@ def work(order: Order, ready: Ready) -> None:
 
 
 async def _work(order: Order, ready: Ready) -> None:
+    if "full_while" in order or "record" in order:
+        shim = Shim()
+        shim.watch(order["watch"])
+        shim.full_while(Path(order.get("full_while", order["watch"] + "-full")))
+        if "record" in order:
+            shim.record(Path(order["record"]))
     async with open_app(order) as app:
         worker = worker_of(app)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)

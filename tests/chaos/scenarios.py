@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.chaos.kills import kills
+from tests.chaos.servers import crashes, doubts, terminated_backends
+from tests.chaos.sqlite_faults import full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
 from tests.chaos.system_calls import system_calls
 from tests.chaos.zombies import drains, stuck_loops, zombies
+
+POSTGRES = ("postgres",)
+SQLITE = ("sqlite",)
 
 
 @dataclass(frozen=True)
@@ -30,4 +35,10 @@ SCENARIOS: dict[str, Entry] = {
     "zombies": Entry(zombies),
     "drains": Entry(drains),
     "stuck-loops": Entry(stuck_loops),
+    "postgres-crashes": Entry(crashes, POSTGRES, is_alone=True),
+    "terminated-backends": Entry(terminated_backends, POSTGRES),
+    "full-disk": Entry(full_disk, SQLITE),
+    "rivals": Entry(rivals, SQLITE),
+    "power-cuts": Entry(power_cuts, SQLITE),
+    "commits-in-doubt": Entry(doubts, POSTGRES),
 }

@@ -1,0 +1,93 @@
+"""What befalls a SQLite file: a full disk, rivals that hold its lock, and power cuts."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.chaos.judge import violations_of
+from tests.chaos.power import Recording
+from tests.chaos.servers import talking, time_until_work_moves
+from tests.chaos.stage import Stage
+from tests.conditions import eventually
+from tests.proof.records import Asked, Outcome
+
+
+async def full_disk(stage: Stage) -> None:
+    """The disk of the workers is full, and then there is room again."""
+    flag = stage.folder / "full"
+    async with stage.client() as (app, client):
+        for _ in range(2):
+            await stage.worker(full_while=str(flag))
+        async with talking(stage, client):
+            for _ in range(stage.times(6)):
+                flag.touch()
+                await asyncio.sleep(stage.chance.uniform(0.05, 0.5))
+                flag.unlink()
+                stage.fault("full disks")
+                stage.report.recoveries.append(await time_until_work_moves(stage))
+        await stage.close(app)
+
+
+async def rivals(stage: Stage) -> None:
+    """Somebody else holds the write lock, for longer than anybody is willing to wait."""
+    file = stage.file
+    stage.dsn += "?busy_timeout=0.2"
+    async with stage.client() as (app, client):
+        for _ in range(2):
+            await stage.worker()
+        async with talking(stage, client):
+            for _ in range(stage.times(8)):
+                await asyncio.to_thread(hold_lock, file, stage.chance.uniform(0.05, 1.0))
+                stage.fault("locks held by a rival")
+                stage.report.recoveries.append(await time_until_work_moves(stage))
+        await stage.close(app)
+
+
+def hold_lock(file: Path, seconds: float) -> None:
+    with closing(sqlite3.connect(file, timeout=60, isolation_level=None)) as rival:
+        rival.execute("BEGIN IMMEDIATE")
+        asyncio.run(asyncio.sleep(seconds))
+        rival.execute("ROLLBACK")
+
+
+async def power_cuts(stage: Stage) -> None:
+    """One process's writes and syncs are recorded; then the file is rebuilt as a power cut at some
+    moment could have left it, with anything not yet synced lost, torn or written out of order."""
+    recorded = stage.folder / "recorded"
+    before = stage.file.read_bytes()
+    worker = await stage.worker(requests=stage.times(24), record=str(recorded))
+    await stage.end_of_talk(worker)
+    await worker.kill()
+    recording = Recording.read(recorded, stage.file, before)
+    executions = stage.ledger.executions()
+    for n in range(stage.times(40)):
+        end = stage.chance.randrange(len(recording.operations) + 1)
+        folder = stage.folder / f"cut{n}"
+        folder.mkdir()
+        file, marks = recording.cut(end, folder, stage.chance)
+        stage.fault("power cuts")
+        with closing(sqlite3.connect(file)) as connection:
+            [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
+        if verdict != "ok":
+            stage.violation(f"operation {end}: {verdict}")
+            continue
+        told = [one for one in stage.log.told() if one.outcome is Outcome.OK]
+        known = [
+            one for one in told if mark_of(one.asked, one.workflow_id, one.request_id) in marks
+        ]
+        unknown = [dataclasses.replace(one, outcome=Outcome.UNKNOWN) for one in told]
+        found = await violations_of(
+            f"sqlite:///{file}", [*unknown, *known], executions, is_quiet=False
+        )
+        for violation in found:
+            stage.violation(f"operation {end}: {violation}")
+    await eventually(lambda: worker.has_ended)
+
+
+def mark_of(asked: Asked, workflow_id: str, request_id: str | None) -> str:
+    """What is recorded when a client was told that its request is done."""
+    return f"{asked.value} {workflow_id} {request_id}"
