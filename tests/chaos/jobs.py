@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -55,6 +56,20 @@ def endless_in_thread() -> None:
     time.sleep(60)
 
 
+@loom.activity
+async def deadly() -> None:
+    note()
+    os._exit(7)
+
+
+@loom.workflow
+class Deadly(loom.Workflow[None, Any]):
+    """Its one activity ends whatever process runs it."""
+
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> None:
+        await ctx.activity(deadly)
+
+
 @loom.workflow
 class Five(loom.Workflow[int, Any]):
     """Five activities, one after the other."""
@@ -86,5 +101,5 @@ class Endless(loom.Workflow[bool, Any]):
         await ctx.activity(endless_in_thread if ctx.input else endless)
 
 
-WORKFLOWS = (Five, Mixed, Endless)
-ACTIVITIES = (quick, in_thread, slow, endless, endless_in_thread)
+WORKFLOWS = (Five, Mixed, Endless, Deadly)
+ACTIVITIES = (quick, in_thread, slow, endless, endless_in_thread, deadly)

@@ -11,6 +11,7 @@ import loom
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.storage.store import open_store
+from tests.chaos import jobs
 from tests.chaos.clients import Client, ClientLog, insist
 from tests.chaos.ledger import Ledger
 from tests.chaos.tales import THE_END, WORKFLOWS
@@ -45,7 +46,7 @@ async def violations_of(
 ) -> list[str]:
     dump = await insist(lambda: dump_of(dsn))
     known = Evidence(dump, told, executions, **evidence)
-    replayer = loom.Replayer(workflows=WORKFLOWS)
+    replayer = loom.Replayer(workflows=[*WORKFLOWS, *jobs.WORKFLOWS])
     found = [str(violation) for violation in check(known, replayer=replayer)]
     return found + list(_tales_heard_all(dump, told))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.chaos.kills import kills
+from tests.chaos.poison import damaged_histories, deadly_activities
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
@@ -40,5 +41,7 @@ SCENARIOS: dict[str, Entry] = {
     "full-disk": Entry(full_disk, SQLITE),
     "rivals": Entry(rivals, SQLITE),
     "power-cuts": Entry(power_cuts, SQLITE),
+    "deadly-activities": Entry(deadly_activities),
+    "damaged-histories": Entry(damaged_histories),
     "commits-in-doubt": Entry(doubts, POSTGRES),
 }

@@ -1,0 +1,96 @@
+"""Runs that cannot go on, beside others that must not mind: each stops alone (I9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import loom
+from loom import RunStatus
+from tests.chaos.clients import insist, talk
+from tests.chaos.jobs import Deadly
+from tests.chaos.stage import LEASE, Stage
+from tests.conditions import eventually
+from tests.tampering import tamper
+
+LOST_ATTEMPTS = 2
+
+DAMAGES = {
+    "events of a newer version": ("schema_version = schema_version + 90", "schema_version - 90"),
+    "events of no known type": ("type = 'X' || type", "substr(type, 2)"),
+    "missing events": ("sequence = sequence + 1000000", "sequence - 1000000"),
+}
+"""What is set to what, and by which it is mended."""
+
+
+async def deadly_activities(stage: Stage) -> None:
+    """An activity that ends its process, again and again; workers are started anew each time."""
+    settings = {"lease_seconds": LEASE, "max_lost_attempts": LOST_ATTEMPTS}
+    async with stage.client() as (app, client), supervised(stage, settings):
+        deadly = await insist(lambda: app.start(Deadly, None, id="deadly"))
+        await talk(client, stage.chance, "outside", stage.times(24))
+        await eventually(lambda: is_closed(deadly), 120)
+        with contextlib.suppress(loom.WorkflowFailedError):
+            stage.violation(f"I9: the deadly activity gave {await deadly.result()}")
+        deaths = stage.ledger.lines().count(f"{deadly.run_id}/1")
+        stage.report.faults["activities that ended their process"] += deaths
+        if deaths != LOST_ATTEMPTS + 1:
+            stage.violation(f"I9: the deadly activity was run {deaths} times")
+        await stage.close(app)
+
+
+async def is_closed(handle: loom.WorkflowHandle[None]) -> bool:
+    return not (await insist(handle.status)).is_open
+
+
+@asynccontextmanager
+async def supervised(stage: Stage, settings: dict[str, float]) -> AsyncIterator[None]:
+    """Two workers, each of which is replaced when it has ended."""
+
+    async def supervise() -> None:
+        while True:
+            worker = await stage.worker(settings=settings)
+            while not worker.has_ended:
+                await asyncio.sleep(0.02)
+
+    tasks = [asyncio.create_task(supervise()) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def damaged_histories(stage: Stage) -> None:
+    """A history that nobody can read blocks its run alone; mended, the run goes on."""
+    change, mended = DAMAGES[kind := stage.chance.choice(list(DAMAGES))]
+    column = change.partition(" ")[0]
+    async with stage.client() as (app, client):
+        worker = await stage.worker()
+        await client.start("poisoned")
+        await client.update("poisoned", "before")
+        await client.start("well")
+        await worker.kill()
+        # Its children are other runs; what is damaged is the last event, whatever it is.
+        where = """run_key = (SELECT run_key FROM workflows WHERE workflow_id = 'poisoned')
+            AND sequence = (SELECT max(sequence) FROM events WHERE run_key =
+                (SELECT run_key FROM workflows WHERE workflow_id = 'poisoned'))"""
+        await tamper(stage.dsn, f"UPDATE events SET {change} WHERE {where}")
+        stage.fault(kind)
+        worker = await stage.worker()
+        await client.signal("poisoned", "1")
+        await client.update("well", "2")
+        await talk(client, stage.chance, "outside", stage.times(24))
+        handle = app.handle("poisoned")
+        await eventually(lambda: has_status(handle, RunStatus.BLOCKED), 60)
+        await tamper(stage.dsn, f"UPDATE events SET {column} = {mended} WHERE {where}")
+        # A new worker looks at once at what others have found blocked.
+        await stage.worker()
+        await stage.close(app)
+
+
+async def has_status(handle: loom.WorkflowHandle[object], status: RunStatus) -> bool:
+    return await insist(handle.status) is status
