@@ -12,6 +12,8 @@ from enum import StrEnum
 from urllib.parse import urlsplit, urlunsplit
 
 SIMPLE_QUERY = b"Q"
+EXECUTE = b"E"
+SYNC = b"S"
 READY_FOR_QUERY = b"Z"
 SSL_REQUEST = struct.pack("!i", 80877103)
 GSS_REQUEST = struct.pack("!i", 80877104)
@@ -84,13 +86,16 @@ class _Connection:
         self._server_reader = server_reader
         self._server_writer = server_writer
         self._is_deaf = False
+        self._is_idle = False
+        """Whether no transaction was open when the server was last heard of."""
+        self._executes = False
 
     async def forward(self) -> None:
         """From the client to the server, message by message."""
         self._server_writer.write(await self._startup())
         while True:
             message = await _message(self._client_reader)
-            cut = self._proxy.next_cut() if _is_commit(message) else None
+            cut = self._proxy.next_cut() if self._commits(message) else None
             if cut is Cut.BEFORE:
                 raise EOFError
             self._is_deaf = cut is Cut.AFTER
@@ -113,11 +118,25 @@ class _Connection:
         """From the server to the client."""
         while True:
             message = await _message(self._server_reader)
+            if message[:1] == READY_FOR_QUERY:
+                self._is_idle = message[5:6] == b"I"
             if not self._is_deaf:
                 self._client_writer.write(message)
                 await self._client_writer.drain()
             elif message[:1] == READY_FOR_QUERY:
                 raise EOFError
+
+    def _commits(self, message: bytes) -> bool:
+        """Whether the server commits upon it: COMMIT, or the end of a statement by itself."""
+        kind = message[:1]
+        if kind == SIMPLE_QUERY:
+            return b"COMMIT" in message
+        if kind == EXECUTE:
+            self._executes = True
+        if kind != SYNC:
+            return False
+        executes, self._executes = self._executes, False
+        return executes and self._is_idle
 
     def abort(self) -> None:
         for writer in (self._client_writer, self._server_writer):
@@ -129,10 +148,6 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readexactly(5)
     [length] = struct.unpack("!i", head[1:])
     return head + await reader.readexactly(length - 4)
-
-
-def _is_commit(message: bytes) -> bool:
-    return message[:1] == SIMPLE_QUERY and b"COMMIT" in message
 
 
 @asynccontextmanager

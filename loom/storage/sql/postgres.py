@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -64,12 +64,35 @@ async def connect(
     except ValueError as error:
         # Raised by asyncpg for what it cannot read in a DSN, before it connects.
         raise ConfigurationError(f"{dsn}: {error}") from error
+    except asyncpg.ProtocolViolationError as error:
+        raise _pooled(dsn, str(error)) from error
     try:
+        await _ensure_settings(connection, dsn, settings)
         await _ensure_durability(connection, dsn)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def _ensure_settings(
+    connection: asyncpg.Connection, dsn: PostgresDsn, settings: Mapping[str, str]
+) -> None:
+    """A pooler may keep them to itself, and give each transaction to another session."""
+    try:
+        timeout = await connection.fetchval("SELECT current_setting('lock_timeout')")
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+        raise _pooled(dsn, str(error).partition("\n")[0]) from error
+    if timeout != settings.get("lock_timeout", timeout):
+        raise _pooled(dsn, "it keeps Loom's session settings to itself")
+
+
+def _pooled(dsn: PostgresDsn, reason: str) -> StoreError:
+    return StoreError(
+        f"{dsn}: this is a connection pooler, such as PgBouncer ({reason}). Loom has a small pool "
+        "itself, and needs sessions of its own for settings, prepared statements, locks and "
+        "LISTEN: give it a DSN of the server itself"
+    )
 
 
 async def _ensure_durability(connection: asyncpg.Connection, dsn: PostgresDsn) -> None:
