@@ -12,8 +12,13 @@ _WHEEL: Final = "pysqlite3"
 _NEEDED: Final = (3, 42)
 
 
+def is_there() -> bool:
+    """Whether there is one, of Python's own or from the wheel."""
+    return sqlite3.sqlite_version_info >= _NEEDED or find_spec(_WHEEL) is not None
+
+
 def is_wanted(peers: bool) -> bool:
-    """Whether subjects should use it: all of them alike, if there are peers that must."""
+    """Whether subjects should use the wheel: all of them alike, if there are peers that must."""
     return peers and sqlite3.sqlite_version_info < _NEEDED and find_spec(_WHEEL) is not None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 from benchmarks import newer_sqlite
@@ -11,7 +11,7 @@ from benchmarks.databases import Fresh
 from benchmarks.measuring import measure_for
 from benchmarks.records import Case, Sample
 from benchmarks.scenarios.base import Scenario
-from benchmarks.subjects import PEERS, SUBJECTS
+from benchmarks.subjects import PEERS, SUBJECTS, Subject
 
 type Progress = Callable[[str], None]
 
@@ -39,19 +39,31 @@ def run_scenario(
     Subjects alternate within a case, so that whatever else the machine does hits them alike.
     """
     turns = min(repeat, scenario.most_repeats or repeat)
-    samples: dict[Case, dict[str, list[Sample]]] = {}
-    for case in cases:
-        able = [name for name in subjects if SUBJECTS[name].runs(scenario.name, store, case)]
-        samples[case] = {name: [] for name in able}
     newer = newer_sqlite.is_wanted(store == "sqlite" and any(name in PEERS for name in subjects))
+    samples: dict[Case, dict[str, list[Sample]]] = {case: {} for case in cases}
     for turn in range(turns):
         for case, by_subject in samples.items():
             # Nobody always comes first.
-            for subject in tuple(by_subject)[:: 1 if turn % 2 == 0 else -1]:
-                sample = _in_its_own_process(subject, store, case, fresh, newer)
-                by_subject[subject].append(sample)
-                progress(f"{turn + 1}/{turns} {store} {case} {subject}: {sample.rate:,.0f}/s")
+            for subject in subjects[:: 1 if turn % 2 == 0 else -1]:
+                own = case_for(SUBJECTS[subject], scenario, store, case)
+                if own is None:
+                    continue
+                sample = _in_its_own_process(subject, store, own, fresh, newer)
+                by_subject.setdefault(subject, []).append(sample)
+                progress(f"{turn + 1}/{turns} {store} {own} {subject}: {sample.rate:,.0f}/s")
     return Results(scenario, store, samples)
+
+
+def case_for(subject: Subject, scenario: Scenario, store: str, case: Case) -> Case | None:
+    """What a subject runs of a case; ``None`` when that is nothing."""
+    known = subject.scenarios is None or scenario.name in subject.scenarios
+    # A worker in another process is what Loom alone has an adapter for.
+    alone = subject.scenarios is not None and case.processes is not None
+    if not known or alone or store not in subject.stores & scenario.stores:
+        return None
+    if subject.most is None or case.n <= subject.most:
+        return case
+    return replace(case, n=subject.most) if scenario.any_n_will_do else None
 
 
 def _in_its_own_process(subject: str, store: str, case: Case, fresh: Fresh, newer: bool) -> Sample:

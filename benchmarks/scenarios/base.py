@@ -31,6 +31,8 @@ class Scenario(ABC):
     """What is counted, in the singular."""
     stores: frozenset[str] = frozenset({"sqlite", "postgres", "memory"})
     """Where it makes sense; ``none`` is for what needs no database."""
+    any_n_will_do: bool = False
+    """Whether figures hold for any number of operations, as long as there are enough."""
     most_repeats: int | None = None
     """For what takes long and varies little."""
 

@@ -9,10 +9,11 @@ from statistics import median
 
 from benchmarks.records import Case, Work
 from benchmarks.scenarios.base import Scenario
+from benchmarks.subjects.imports import Imports
 from benchmarks.subjects.session import Session
 
 _PROGRAM = """
-import json, resource, sys, time
+import json, sys, time
 before, wall, cpu = set(sys.modules), time.perf_counter(), time.process_time()
 {statement}
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -38,7 +39,8 @@ class Importing(Scenario):
         figures: dict[str, float] = {}
         total = 0.0
         latencies: list[float] = []
-        for statement in session.imports():
+        assert isinstance(session, Imports)
+        for statement in session.statements:
             taken = [_import(statement) for _ in range(case.n)]
             latencies += [wall for wall, _, _ in taken]
             total += sum(cpu for _, cpu, _ in taken)

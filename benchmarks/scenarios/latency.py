@@ -19,6 +19,7 @@ class Latency(Scenario):
 
     name = "latency"
     operation = "workflow"
+    any_n_will_do = True
 
     def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
         return [Case(self.name, n or 400)]

@@ -21,6 +21,7 @@ class Throughput(Scenario):
 
     name = "throughput"
     operation = "workflow"
+    any_n_will_do = True
 
     def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
         wanted = CONCURRENCIES if concurrency is None else (concurrency,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from benchmarks.meter import Meter
@@ -108,8 +108,4 @@ class Session(ABC):
         Args:
             kind: whether the activities are ``sequential`` or ``parallel``.
         """
-        raise NotImplementedError
-
-    def imports(self) -> Sequence[str]:
-        """The statements by which programs import it."""
         raise NotImplementedError

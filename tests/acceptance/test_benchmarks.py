@@ -9,18 +9,22 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from benchmarks import targets
+from benchmarks import newer_sqlite, targets
+from benchmarks.__main__ import main
 from benchmarks.document import as_json
 from benchmarks.measuring import measure
 from benchmarks.records import Case, Sample, Work
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.subjects import SUBJECTS
-from benchmarks.suite import Results
+from benchmarks.subjects import PEERS, SUBJECTS
+from benchmarks.suite import Results, case_for, run_scenario
 
 # Every sample is a process of its own, which takes a busy machine its time.
 pytestmark = pytest.mark.timeout(300)
@@ -173,6 +177,55 @@ def test_no_two_scenarios_or_cases_are_the_same() -> None:
         assert {case.scenario for case in cases} == {name}
 
 
+# --- peers ---------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_is_not_installed_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.subjects.find_spec", lambda name: None)
+    done = CliRunner().invoke(main, ["throughput", "--store", "sqlite", "--peer", "dbos"])
+    assert done.exit_code == 1
+    assert "not installed: dbos. `uv sync --group peers` installs" in done.output
+
+
+def test_peers_run_what_is_not_too_much_for_them() -> None:
+    throughput, sequential = SCENARIOS["throughput"], SCENARIOS["sequential"]
+    dbos = SUBJECTS["dbos"]
+    asked = case_for(dbos, throughput, "sqlite", Case("throughput", 10_000, 500))
+    assert asked == Case("throughput", 2_000, 500)
+    assert case_for(dbos, sequential, "sqlite", Case("sequential", 20_000)) is None
+    assert case_for(dbos, sequential, "memory", Case("sequential", 100)) is None
+    assert case_for(dbos, SCENARIOS["signal"], "sqlite", Case("signal", 2, processes=1)) is None
+
+
+PEERS_AT_WORK = [
+    (name, store, case)
+    for name, peer in PEERS.items()
+    for store in ("sqlite", "postgres", "none")
+    for case in (*HERE, *NOWHERE)
+    if case_for(peer, SCENARIOS[case.scenario], store, case)
+]
+
+
+@pytest.mark.parametrize(("peer", "store", "case"), PEERS_AT_WORK, ids=str)
+def test_a_peer_runs_what_loom_runs(
+    peer: str, store: str, case: Case, request: pytest.FixtureRequest
+) -> None:
+    if not SUBJECTS[peer].is_installed or (store == "sqlite" and not newer_sqlite.is_there()):
+        pytest.skip("not installed: `uv sync --group peers`")
+    dsn = "" if store == "none" else request.getfixturevalue(f"migrated_{store}_dsn")
+    # In a process of its own, as the suite does it: what peers leave behind is not ours.
+    [sample] = run_in_processes(peer, store, case, dsn)
+    assert sample.work.operations >= case.n
+
+
+def run_in_processes(peer: str, store: str, case: Case, dsn: str) -> Sequence[Sample]:
+    scenario = SCENARIOS[case.scenario]
+    results = run_scenario(scenario, [case], store, lambda: nullcontext(dsn), 1, [peer], print)
+    return results.samples[case][peer]
+
+
 # --- targets -------------------------------------------------------------------------------------
 
 
@@ -192,6 +245,13 @@ def test_targets_tell_what_was_reached_and_what_was_missed() -> None:
         assert row[-1] == word
 
 
+def test_every_target_can_be_measured() -> None:
+    """There is a scenario for each, at the size that it speaks of."""
+    document = document_of_all_cases()
+    judged = {(verdict.target.name, verdict.store) for verdict in targets.verdicts(document)}
+    assert judged == {(target.name, store) for target in targets.TARGETS for store in target.wanted}
+
+
 def document_of_all_cases() -> dict[str, Any]:
     """As a run of everything would leave it, with ones for all figures."""
     work = Work(1, 1.0, 1.0, 1, figures=dict.fromkeys(set().union(*FIGURES.values()), 1.0))
@@ -203,7 +263,7 @@ def document_of_all_cases() -> dict[str, Any]:
                 case: {
                     name: [sample]
                     for name, subject in SUBJECTS.items()
-                    if subject.runs(scenario.name, store, case)
+                    if case_for(subject, scenario, store, case)
                 }
                 for case in scenario.cases(None, None)
             }

@@ -217,9 +217,6 @@ class LoomSession(Session):
 
         return replay
 
-    def imports(self) -> tuple[str, ...]:
-        return "import loom", "from loom import workflow, activity", "from loom import Loom"
-
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     while not await condition():  # noqa: ASYNC110 - it is other processes that make it true
