@@ -5,7 +5,8 @@ Pure functions. Nothing else turns events into rows or back, so no store ever re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from logging import getLevelName
 
 from loom.engine.decision import Decision, LoggedLine
@@ -25,6 +26,7 @@ from loom.history.events import (
     WorkflowCancelled,
     WorkflowCancelRequested,
     WorkflowStarted,
+    WorkflowTimedOut,
     update_message_id,
 )
 from loom.history.status import RunStatus
@@ -94,6 +96,8 @@ def terminated_effects(
     arrivals = _not_before(history, arrivals)
     started = [s for s in arrivals if isinstance(s.event, WorkflowStarted)]
     ended = next(s for s in arrivals if type(s.event) in FINAL_STATUS)
+    if isinstance(ended.event, WorkflowTimedOut):
+        ended = replace(ended, event=_timed_out([*history, *started]))
     relatives = relatives_in(run.workflow_id, run.run_id, [*history, *started])
     return Effects(
         status=FINAL_STATUS[type(ended.event)],
@@ -107,6 +111,12 @@ def _not_before(history: Sequence[Stamped], arrivals: Sequence[Stamped]) -> list
     """The stamps of a run never decrease."""
     last = history[-1].at if history else 0
     return [Stamped(s.event, max(s.at, last), s.message_id) for s in arrivals]
+
+
+def _timed_out(history: Iterable[Stamped]) -> WorkflowTimedOut:
+    """Whose time is up is told by what the run was started with."""
+    begun = [s.event for s in history if isinstance(s.event, WorkflowStarted)]
+    return WorkflowTimedOut(any(b.limits is not None and b.limits.is_of_chain for b in begun))
 
 
 def cancelled_effects(run: RunRecord, arrivals: Sequence[Stamped]) -> Effects:

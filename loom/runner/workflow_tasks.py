@@ -27,7 +27,6 @@ from loom.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ArrivalEvent,
-    Event,
     Stamped,
 )
 from loom.history.failures import failure_from
@@ -42,7 +41,7 @@ from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
 from loom.runner.revival import read_what_is_readable, revive
 from loom.runner.task_loop import Claimed
-from loom.runner.transitions import blocked_effects, terminated_effects
+from loom.runner.transitions import blocked_effects, event_of, terminated_effects
 from loom.runner.turns import Turns, moment
 from loom.storage.notifier import CALLED_OFF, MESSAGES, run_topic
 from loom.storage.records import (
@@ -199,7 +198,7 @@ class WorkflowTasks:
     async def _take_turns(self, owned: OwnedRun) -> None:
         owned.end_if_overdue(self._clock.now())
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
-            await self._terminate(owned, owned.termination.event)
+            await self._terminate(owned)
             return
         if owned.poison is not None:
             raise owned.poison
@@ -323,13 +322,14 @@ class WorkflowTasks:
 
     # --- letting go ---
 
-    async def _terminate(self, owned: OwnedRun, event: Event) -> None:
+    async def _terminate(self, owned: OwnedRun) -> None:
         """End a run whose code need not be asked, and may not even be runnable."""
         arrivals = stamped(owned.arrivals, self._clock.now())
         history = await read_what_is_readable(owned.run, self._repository)
         effects = terminated_effects(owned.run, history, arrivals, after=owned.sequence)
         if await self._write(owned, effects, None):
-            self._worker.closings.announce(owned.run.run_id, event)
+            final = event_of(effects.events[-1])
+            self._worker.closings.announce(owned.run.run_id, final)
             self._worker.notifier.publish([run_topic(owned.run.run_id), CALLED_OFF, MESSAGES])
         for attempt in owned.local.values():
             self._activities.give_up(attempt)

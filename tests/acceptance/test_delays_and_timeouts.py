@@ -212,12 +212,21 @@ async def test_a_run_that_nobody_took_times_out_when_somebody_comes(any_dsn: str
                 await handle.result(10)
 
 
-async def test_a_blocked_run_times_out(app: loom.Loom) -> None:
+@pytest.mark.parametrize(
+    ("options", "whose"),
+    [
+        ({"run_timeout": 0.3}, "its time was up"),
+        ({"run_timeout": 60, "execution_timeout": 0.3}, "the time of its whole chain was up"),
+    ],
+)
+async def test_a_blocked_run_times_out(app: loom.Loom, options: Any, whose: str) -> None:
     # Started by name, with what is no input of it.
-    handle = await app.start("Chain", "text", run_timeout=0.3)
-    await eventually(lambda: has_status(handle, RunStatus.TIMED_OUT))
-    types = [event.type for event in await handle.history()]
-    assert types == ["WORKFLOW_STARTED", "WORKFLOW_TIMED_OUT"]
+    handle = await app.start("Chain", "text", **options)
+    with pytest.raises(loom.WorkflowTimedOutError, match=whose):
+        await handle.result(10)
+    begun, ended = await handle.history()
+    assert (begun.type, ended.type) == ("WORKFLOW_STARTED", "WORKFLOW_TIMED_OUT")
+    assert bool(ended.attributes.get("of_chain")) is ("chain" in whose)
 
 
 async def test_the_time_of_a_delayed_run_counts_from_when_it_may_begin(app: loom.Loom) -> None:
