@@ -128,6 +128,35 @@ class OtherRuns:
         return ChildHandle(self._runtime, self._runtime.start_child(workflow, input, checked))
 
     @overload
+    def inherited_child[I, R](
+        self, id: WorkflowId, workflow: type[Runnable[I, R]]
+    ) -> ChildHandle[R]: ...
+
+    @overload
+    def inherited_child[I, S](
+        self, id: WorkflowId, workflow: type[Workflow[I, S]]
+    ) -> ChildHandle[S]: ...
+
+    @overload
+    def inherited_child(self, id: WorkflowId, workflow: None = None) -> ChildHandle[Any]: ...
+
+    def inherited_child(self, id: WorkflowId, workflow: Any = None) -> ChildHandle[Any]:
+        """A child that was open when the run before this one continued as new.
+
+        Its result can be awaited here as it could have been there, also when it has come meanwhile.
+
+        Args:
+            id: the child's workflow id; carry it in the input or the state.
+            workflow: the child's class, by which its result is read.
+
+        Raises:
+            DefinitionError: no child of that id was open then.
+        """
+        return ChildHandle(
+            self._runtime, self._runtime.inherited_child(check_id("workflow id", id), workflow)
+        )
+
+    @overload
     async def signal_workflow(
         self, id: WorkflowId, name: str, /, payload: Any = None, *, run_id: RunId | None = None
     ) -> None: ...

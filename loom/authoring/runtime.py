@@ -97,6 +97,10 @@ class Runtime(ABC):
         """Ask for a child, given as a class or by its name."""
 
     @abstractmethod
+    def inherited_child(self, workflow_id: WorkflowId, workflow: Any) -> StartedChild:
+        """A child that an earlier run of the chain has started."""
+
+    @abstractmethod
     async def child_result(self, child: StartedChild) -> Any:
         """Wait for a child to close. Raises ``ChildWorkflowError`` when it did not complete."""
 

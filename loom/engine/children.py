@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 from loom.authoring.children import ChildOptions, StartedChild
@@ -16,6 +17,7 @@ from loom.errors import (
     ChildWorkflowNotStartedError,
     ChildWorkflowTerminatedError,
     ChildWorkflowTimedOutError,
+    DefinitionError,
 )
 from loom.given import check_id
 from loom.history.events import (
@@ -53,6 +55,8 @@ class Children:
         self._waiting: dict[RunId, asyncio.Future[bytes]] = {}
         self._cancelled: set[RunId] = set()
         self._open: dict[RunId, ChildRun] = {}
+        self._inherited: dict[WorkflowId, StartedChild] = {}
+        """Those that an earlier run of the chain has started, also when they have ended since."""
 
     @property
     def open(self) -> tuple[ChildRun, ...]:
@@ -61,7 +65,12 @@ class Children:
 
     def inherit(self, children: tuple[ChildRun, ...]) -> None:
         """Take over those that an earlier run of the chain has started."""
-        self._open |= {child.run_id: child for child in children}
+        for child in children:
+            self._open[child.run_id] = child
+            self._waiting[child.run_id] = self._recorder.loop.create_future()
+            self._inherited[child.workflow_id] = StartedChild(
+                0, child.workflow_id, child.run_id, "", self._waiting[child.run_id], Any
+            )
 
     # --- what the code asks for ---
 
@@ -112,6 +121,20 @@ class Children:
         return StartedChild(
             child_id, child.workflow_id, child.run_id, child.name, outcome, result_type, cls
         )
+
+    def inherited(self, workflow_id: WorkflowId, workflow: Any) -> StartedChild:
+        """A child that was open when this run began. Raises ``DefinitionError`` for none."""
+        child = self._inherited.get(workflow_id)
+        if child is None:
+            known = ", ".join(map(repr, self._inherited)) or "none"
+            raise DefinitionError(
+                f"No child {workflow_id!r} was open when this run continued the one before it; "
+                f"there were: {known}."
+            )
+        if workflow is None:
+            return child
+        code = compiled_workflow(workflow)
+        return replace(child, name=code.name, result_type=code.result_type, cls=code.cls)
 
     def _default_id(self, child_id: int, run_id: RunId) -> WorkflowId:
         # With a part of the run's own id: runs of the same workflow id come one after the other.
@@ -175,7 +198,6 @@ class Children:
         if self._open.pop(event.run_id, None) is None:
             self._recorder.check_asked(event, event.child_id)
         self._cancelled.discard(event.run_id)
-        # Nobody here waits for one that an earlier run of the chain has started.
         return self._waiting.pop(event.run_id, None)
 
 
@@ -192,8 +214,9 @@ def _child_error(child: StartedChild, event: ChildFailed) -> ChildWorkflowError:
     cls, what = _ERRORS.get(event.status, (ChildWorkflowError, "did not complete"))
     failure = event.failure
     reason = ": ".join(part for part in (failure.type, failure.message) if part)
+    name = f" ({child.name})" if child.name else ""
     return cls(
-        f"Child {child.workflow_id!r} ({child.name}) {what}" + (f": {reason}" if reason else "."),
+        f"Child {child.workflow_id!r}{name} {what}" + (f": {reason}" if reason else "."),
         workflow=child.name,
         workflow_id=child.workflow_id,
         run_id=child.run_id,

@@ -172,6 +172,9 @@ class RunRuntime(Runtime):
     def start_child(self, workflow: Any, input: Any, options: ChildOptions) -> StartedChild:
         return self._children.start(workflow, input, options)
 
+    def inherited_child(self, workflow_id: WorkflowId, workflow: Any) -> StartedChild:
+        return self._children.inherited(workflow_id, workflow)
+
     async def child_result(self, child: StartedChild) -> Any:
         return await self._children.result(child)
 

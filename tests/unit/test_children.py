@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 import loom
-from loom.history.events import ChildCancelRequested, ChildStarted, SignalSent
+from loom.history.events import (
+    ChildCancelRequested,
+    ChildCompleted,
+    ChildFailed,
+    ChildStarted,
+    SignalSent,
+)
+from loom.history.failures import Failure
 from loom.history.relatives import ChildRun, ParentClosePolicy
 from loom.history.status import RunStatus
 from tests.engine_harness import Play
@@ -228,3 +235,97 @@ def test_what_others_cannot_be_told_is_refused(play: Play) -> None:
         queue,
     ]
     run.check_replay()
+
+
+# --- those of an earlier run of the chain ---
+
+INHERITED = (
+    ChildRun("first", "1" * 32, ParentClosePolicy.TERMINATE),
+    ChildRun("second", "2" * 32, ParentClosePolicy.ABANDON),
+)
+
+
+@loom.workflow
+class GoesOn(loom.Workflow[Any, Any]):
+    """Waits for the children of the run before it, once it has done something else."""
+
+    async def run(self, ctx: Context) -> Any:
+        await ctx.wait_for_signal("go")
+        second = ctx.inherited_child("second")
+        try:
+            return [await ctx.inherited_child("first", Child).result(), await second.result()]
+        except loom.ChildWorkflowError as error:
+            return [type(error).__name__, error.workflow, error.workflow_id, str(error)]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_inherited_children_are_awaited_like_ones_own(play: Play, is_early: bool) -> None:
+    run = play(GoesOn, children=INHERITED)
+    ends = [
+        ChildCompleted(1, "1" * 32, run.converter.encode(5)),
+        ChildCompleted(2, "2" * 32, run.converter.encode("done")),
+    ]
+    if is_early:
+        run.deliver(*ends)
+        run.signal("go")
+    else:
+        run.signal("go")
+        run.deliver(ends[0])
+        run.deliver(ends[1])
+    assert run.result == [5, "done"]
+    run.check_replay()
+
+
+def test_the_failure_of_an_inherited_child_is_raised_where_it_is_awaited(play: Play) -> None:
+    run = play(GoesOn, children=INHERITED)
+    failure = Failure("ValueError", "no")
+    run.deliver(ChildFailed(1, "1" * 32, failure, RunStatus.FAILED))
+    run.signal("go")
+    assert run.result == [
+        "ChildWorkflowFailedError",
+        "Child",
+        "first",
+        "Child 'first' (Child) failed: ValueError: no",
+    ]
+    run.check_replay()
+
+
+def test_an_inherited_child_is_cancelled_and_told(play: Play) -> None:
+    @loom.workflow
+    class CallsOff(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> None:
+            child = ctx.inherited_child("first", Child)
+            await child.signal("news", 1)
+            await child.cancel(reason="enough")
+
+    run = play(CallsOff, children=INHERITED)
+    sent, asked = (e for e in run.commands if isinstance(e, SignalSent | ChildCancelRequested))
+    assert isinstance(sent, SignalSent)
+    assert sent.run_id == "1" * 32
+    assert asked == ChildCancelRequested(0, "first", "1" * 32, "enough")
+    run.check_replay()
+
+
+def test_a_child_that_was_not_open_then_is_unknown(play: Play) -> None:
+    @loom.workflow
+    class Asks(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> str:
+            own = await ctx.start_child("Other")
+            with pytest.raises(loom.DefinitionError, match="there were: 'first', 'second'"):
+                ctx.inherited_child(own.workflow_id)
+            return "asked"
+
+    assert play(Asks, children=INHERITED).result == "asked"
+
+
+def test_who_inherits_and_goes_on_again_hands_on_what_is_open(play: Play) -> None:
+    @loom.workflow
+    class Chain(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> None:
+            await ctx.wait_for_signal("go")
+            ctx.continue_as_new()
+
+    run = play(Chain, children=INHERITED)
+    run.deliver(ChildCompleted(1, "1" * 32, run.converter.encode(5)))
+    decision = run.deliver(run.signalled("go"))
+    assert decision.relatives.children == INHERITED[1:]
