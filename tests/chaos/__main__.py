@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import math
 import sys
 import time
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", type=int, default=4, help="trials side by side")
     parser.add_argument("--seed", type=int, default=0, help="of the first trial")
     given = parser.parse_args(arguments)
+    # That connections are lost is what it is about.
+    logging.getLogger("loom").setLevel(logging.CRITICAL)
     stores = tuple(given.store or STORES)
     names = given.scenario or list(SCENARIOS)
     reports = {

@@ -14,6 +14,7 @@ from loom.storage.store import open_store
 from tests.chaos import jobs
 from tests.chaos.clients import Client, ClientLog, insist
 from tests.chaos.ledger import Ledger
+from tests.chaos.letters import Letter1, Letter2
 from tests.chaos.tales import THE_END, WORKFLOWS
 from tests.proof.checker import check
 from tests.proof.dump import take_dump
@@ -46,7 +47,7 @@ async def violations_of(
 ) -> list[str]:
     dump = await insist(lambda: dump_of(dsn))
     known = Evidence(dump, told, executions, **evidence)
-    replayer = loom.Replayer(workflows=[*WORKFLOWS, *jobs.WORKFLOWS])
+    replayer = loom.Replayer(workflows=[*WORKFLOWS, *jobs.WORKFLOWS, Letter1, Letter2])
     found = [str(violation) for violation in check(known, replayer=replayer)]
     return found + list(_tales_heard_all(dump, told))
 

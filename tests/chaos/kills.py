@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from tests.chaos.clients import talk
+from tests.chaos.clients import insist, talk
+from tests.chaos.jobs import Endless
 from tests.chaos.stage import Stage
+from tests.conditions import eventually
 
 WORKERS = 3
 KILLS = 10
@@ -30,4 +33,27 @@ async def kills(stage: Stage) -> None:
             workers.append(await stage.worker(requests=stage.times(REQUESTS)))
         await talking
         await stage.end_of_talk(*workers)
+        await stage.close(app)
+
+
+ORPHANS = 10
+LONG_LEASE = 1.0
+
+
+async def orphans(stage: Stage) -> None:
+    """A worker dies that holds runs; how long until another has all of them, of which one second
+    is the lease."""
+    settings = {"lease_seconds": LONG_LEASE, "max_lost_attempts": 10_000}
+    async with stage.client() as (app, _):
+        first = await stage.worker(settings=settings)
+        handles = [await insist(lambda: app.start(Endless, False)) for _ in range(ORPHANS)]
+        await eventually(lambda: len(stage.ledger.lines()) == ORPHANS, 60)
+        await stage.worker(settings=settings)
+        await first.kill()
+        died = time.monotonic()
+        await eventually(lambda: len(stage.ledger.lines()) == 2 * ORPHANS, 60)
+        stage.report.recoveries.append(time.monotonic() - died)
+        stage.report.faults["workers that died and left runs"] += 1
+        for handle in handles:
+            await insist(handle.terminate)
         await stage.close(app)

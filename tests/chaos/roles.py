@@ -16,12 +16,14 @@ from loom.storage.sql import migrations
 from tests.chaos import jobs, tales
 from tests.chaos.clients import Client, ClientLog, Request, insist, opened, talk
 from tests.chaos.ledger import Ledger
+from tests.chaos.letters import Letter1, Letter2
 from tests.chaos.shim import Shim, Side
 from tests.proof.records import Outcome
 
 type Order = dict[str, Any]
 type Ready = Callable[[], None]
 
+LETTERS = {"1": Letter1, "2": Letter2}
 WORKFLOWS = (*tales.WORKFLOWS, *jobs.WORKFLOWS)
 
 
@@ -30,8 +32,9 @@ def open_app(order: Order) -> AbstractAsyncContextManager[loom.Loom]:
     return opened(loom.Loom(order["dsn"], settings=loom.Settings(**order.get("settings", {}))))
 
 
-def worker_of(app: loom.Loom) -> loom.Worker:
-    return app.worker(workflows=WORKFLOWS, activities=jobs.ACTIVITIES)
+def worker_of(app: loom.Loom, order: Order) -> loom.Worker:
+    letters = [LETTERS[version] for version in order.get("versions", LETTERS)]
+    return app.worker(workflows=[*WORKFLOWS, *letters], activities=jobs.ACTIVITIES)
 
 
 def client_of(app: loom.Loom, order: Order) -> Client:
@@ -58,6 +61,8 @@ def work(order: Order, ready: Ready) -> None:
 
 
 async def _work(order: Order, ready: Ready) -> None:
+    if "clock" in order:
+        Shim().clock(Path(order["clock"]))
     if "full_while" in order or "record" in order:
         shim = Shim()
         shim.watch(order["watch"])
@@ -65,7 +70,7 @@ async def _work(order: Order, ready: Ready) -> None:
         if "record" in order:
             shim.record(Path(order["record"]))
     async with open_app(order) as app:
-        worker = worker_of(app)
+        worker = worker_of(app, order)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
         beside = [asyncio.create_task(_talk(app, order)), asyncio.create_task(_block(order))]
         running = asyncio.create_task(worker.run())
@@ -120,7 +125,7 @@ async def _start(order: Order) -> None:
 
 async def _start_and_step(order: Order) -> None:
     """Starting where a worker is, and the first steps, timer and child of the run."""
-    async with open_app(order) as app, worker_of(app):
+    async with open_app(order) as app, worker_of(app, order):
         client = client_of(app, order)
         await client.start(order["tale"])
         await client.signal(order["tale"], "1")
@@ -136,7 +141,7 @@ async def _signal(order: Order) -> None:
 
 async def _to_the_end(order: Order) -> None:
     """Taking up a run that waits for its timer, and all that follows until it has closed."""
-    async with open_app(order) as app, worker_of(app):
+    async with open_app(order) as app, worker_of(app, order):
         client = client_of(app, order)
         for n in range(tales.CHAPTER):
             await client.signal(order["tale"], str(n))

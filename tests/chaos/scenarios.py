@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.chaos.kills import kills
+from tests.chaos.clocks import clock_jumps
+from tests.chaos.failover import failover
+from tests.chaos.kills import kills, orphans
 from tests.chaos.poison import damaged_histories, deadly_activities
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
 from tests.chaos.system_calls import system_calls
+from tests.chaos.upgrades import upgrades
 from tests.chaos.zombies import drains, stuck_loops, zombies
 
 POSTGRES = ("postgres",)
@@ -32,6 +35,7 @@ class Entry:
 
 SCENARIOS: dict[str, Entry] = {
     "kills": Entry(kills),
+    "orphans": Entry(orphans),
     "system-calls": Entry(system_calls, seeds=(62, 78, 94, 110, 126)),
     "zombies": Entry(zombies),
     "drains": Entry(drains),
@@ -43,5 +47,8 @@ SCENARIOS: dict[str, Entry] = {
     "power-cuts": Entry(power_cuts, SQLITE),
     "deadly-activities": Entry(deadly_activities),
     "damaged-histories": Entry(damaged_histories),
+    "clock-jumps": Entry(clock_jumps),
+    "upgrades": Entry(upgrades),
+    "failover": Entry(failover, POSTGRES, is_alone=True, seeds=()),
     "commits-in-doubt": Entry(doubts, POSTGRES),
 }
