@@ -14,7 +14,8 @@ import click
 
 from benchmarks import targets
 from benchmarks.databases import STORES, databases
-from benchmarks.document import as_json
+from benchmarks.document import Json, as_json
+from benchmarks.publishing import publish
 from benchmarks.report import as_table, as_text
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.base import Scenario
@@ -54,6 +55,9 @@ QUIET: Final = 0.5
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it."
 )
 @click.option(
+    "--publish", "is_published", is_flag=True, help="Write the figures and plots of the docs."
+)
+@click.option(
     "--dsn",
     help="A Postgres server to measure on, in new databases of its own. "
     "[env: LOOM_DSN; default: a server started for the occasion]",
@@ -66,6 +70,7 @@ def main(
     n: int | None,
     repeat: int,
     file: Path | None,
+    is_published: bool,
     dsn: str | None,
 ) -> None:
     """Measure Loom, beside it the limit, which is the same rows with no engine, and other systems.
@@ -86,17 +91,33 @@ def main(
                     results.append(
                         run_scenario(one, cases, place, fresh, repeat, subjects, _progress)
                     )
+                    # What was measured is not lost when we are stopped.
+                    _save(as_json(results, load), file)
         except PostgresUnavailable as reason:
             raise click.ClickException(f"no Postgres to measure on: {reason}") from reason
     document = as_json(results, load)
+    _print(document)
+    if is_published:
+        publish(document)
+    if document["failures"]:
+        sys.exit(1)
+
+
+def _save(document: Json, file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _print(document: Json) -> None:
     click.echo(as_text(document))
     rows = list(targets.rows(document))
     if len(rows) > 1:
         click.echo("\n" + "\n".join(as_table(rows)))
+    load = document["machine"]["load"]
     if load > QUIET:
         click.echo(f"\nThe machine was busy (load {load:.1f}): trust ratios and CPU time alone.")
-    if file is not None:
-        file.write_text(json.dumps(document, indent=2) + "\n")
+    for failure in document["failures"]:
+        click.echo(f"\nNot measured: {failure}")
 
 
 def _chosen(names: Sequence[str]) -> list[Scenario]:

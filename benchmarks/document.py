@@ -39,6 +39,7 @@ def as_json(results: Sequence[Results], load: float) -> Json:
         },
         "results": [entry for result in results for entry in _cases(result)],
         "comparisons": [entry for result in results for entry in _comparisons(result)],
+        "failures": [failure for result in results for failure in result.failures],
     }
 
 

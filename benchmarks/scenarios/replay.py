@@ -39,10 +39,12 @@ class Replay(Scenario):
     def compare(self, samples: Samples) -> Iterator[Comparison]:
         """The cost of an activity in the longest history against that in the shortest."""
         sequential = [case for case in samples if case.kind == SEQUENTIAL]
+        if len(sequential) < 2:
+            return
         shortest, longest = min(sequential, key=lambda c: c.n), max(sequential, key=lambda c: c.n)
         for subject, short in samples[shortest].items():
             long = samples[longest].get(subject)
-            if long and shortest != longest:
+            if long:
                 name = f"cost per activity, N = {longest.n} against {shortest.n}"
                 cost = ratios([s.rate for s in short], [s.rate for s in long])
                 yield Comparison(subject, name, cost)

@@ -60,8 +60,9 @@ class Processes(Throughput):
 
     def compare(self, samples: Samples) -> Iterator[Comparison]:
         """More workers against one."""
-        one, *more = sorted(samples, key=lambda case: case.processes or 0)
-        for case in more:
+        ordered = sorted(samples, key=lambda case: case.processes or 0)
+        for case in ordered[1:]:
+            one = ordered[0]
             name = f"rate, {case.processes} worker processes against {one.processes}"
             yield from rates_compared(samples, name, case, one)
 

@@ -6,6 +6,7 @@ Nothing here is timed.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import newer_sqlite, targets
+from benchmarks import newer_sqlite, publishing, targets
 from benchmarks.__main__ import main
-from benchmarks.document import as_json
+from benchmarks.document import Json, as_json
 from benchmarks.measuring import measure
 from benchmarks.records import Case, Sample, Work
 from benchmarks.scenarios import SCENARIOS
@@ -252,13 +254,14 @@ def test_every_target_can_be_measured() -> None:
     assert judged == {(target.name, store) for target in targets.TARGETS for store in target.wanted}
 
 
-def document_of_all_cases() -> dict[str, Any]:
+def document_of_all_cases() -> Json:
     """As a run of everything would leave it, with ones for all figures."""
-    work = Work(1, 1.0, 1.0, 1, figures=dict.fromkeys(set().union(*FIGURES.values()), 1.0))
+    names = sorted(set().union(*FIGURES.values()))
+    work = Work(1, 1.0, 1.0, 1, figures=dict.fromkeys(names, 1.0))
     sample = Sample(work, dict.fromkeys(("p50", "p95", "p99"), 1.0), 1.0, 1.0, {}, {})
     results = []
     for scenario in SCENARIOS.values():
-        for store in scenario.stores:
+        for store in sorted(scenario.stores):
             samples = {
                 case: {
                     name: [sample]
@@ -269,6 +272,73 @@ def document_of_all_cases() -> dict[str, Any]:
             }
             results.append(Results(scenario, store, samples))
     return as_json(results, load=0)
+
+
+# --- what is published ---------------------------------------------------------------------------
+
+
+def test_publishing_writes_figures_plots_and_tables_and_says_the_same_twice(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text(f"before\n{publishing.BEGIN}\nold\n{publishing.END}\nafter\n")
+    document = document_of_all_cases()
+    publishing.publish(document, tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    folder = tmp_path / "benchmarks"
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        ElementTree.parse(tmp_path / image)
+    assert "| throughput, 500 clients | sqlite | at least 4,000 wf/s | 1.00 wf/s | MISS |" in text
+    written = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    publishing.publish(json.loads((folder / "figures.json").read_text()), tmp_path)
+
+    assert page.read_text() == text
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
+
+
+def test_the_page_shows_the_figures_that_were_saved() -> None:
+    _, _, published = (ROOT / "docs/benchmarks.md").read_text().partition(publishing.BEGIN)
+    assert publishing.END in published
+    figures = ROOT / "docs/benchmarks/figures.json"
+    if figures.exists():
+        document = json.loads(figures.read_text())
+        assert publishing.as_markdown(document) in published
+        for name, plot in publishing.plots(document).items():
+            assert (figures.parent / name).read_text() == plot
+
+
+def test_a_page_without_a_place_for_figures_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("something else\n")
+    with pytest.raises(ValueError, match="has no place for figures"):
+        publishing.publish(document_of_all_cases(), tmp_path)
+    assert page.read_text() == "something else\n"
+
+
+def test_of_several_files_the_last_counts() -> None:
+    old, new = document_of_all_cases(), document_of_all_cases()
+    new["results"] = new["results"][:1]
+    new["results"][0]["repeats"] = 9
+    together = publishing.merged([old, new])
+    assert len(together["results"]) == len(old["results"])
+    assert [entry["repeats"] for entry in together["results"]].count(9) == 1
+
+
+def test_a_subject_that_fails_does_not_take_the_others_with_it(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    dsn = f"sqlite:///{tmp_path / 'loom.db'}"
+    (tmp_path / "loom.db").write_bytes(sqlite_template.read_bytes())
+    scenario, case = SCENARIOS["throughput"], Case("throughput", 2)
+    # Its file exists, so that the limit's rows do not fit any more.
+    results = run_scenario(
+        scenario, [case], "sqlite", lambda: nullcontext(dsn), 1, ["loom", "limit"], print
+    )
+    assert list(results.samples[case]) == ["loom"]
+    [failure] = results.failures
+    assert failure.startswith("sqlite throughput n=2 limit: ")
 
 
 # --- the limit writes what Loom writes -----------------------------------------------------------
