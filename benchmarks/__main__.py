@@ -26,6 +26,8 @@ from tests.postgres import PostgresUnavailable
 POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 
 ALL: Final = "all"
+TARGETS: Final = "targets"
+"""Every scenario of which there is something to be reached."""
 QUIET: Final = 0.5
 """Processes that want to run, of a machine on which figures mean something."""
 
@@ -34,7 +36,7 @@ QUIET: Final = 0.5
 @click.argument(
     "scenarios",
     metavar="SCENARIO...",
-    type=click.Choice([*SCENARIOS, ALL]),
+    type=click.Choice([*SCENARIOS, TARGETS, ALL]),
     nargs=-1,
     required=True,
 )
@@ -121,7 +123,10 @@ def _print(document: Json) -> None:
 
 
 def _chosen(names: Sequence[str]) -> list[Scenario]:
-    return [one for name, one in SCENARIOS.items() if name in names or ALL in names]
+    if ALL in names:
+        return list(SCENARIOS.values())
+    wanted = {*names, *(targets.SCENARIOS if TARGETS in names else ())}
+    return [one for name, one in SCENARIOS.items() if name in wanted]
 
 
 def _places(

@@ -143,6 +143,12 @@ _HERE: Final[Mapping[str, Any]] = {"scenario": "signal", "processes": None}
 _ACROSS: Final[Mapping[str, Any]] = {"scenario": "signal", "processes": 1}
 _P50, _P99 = "latency_ms/p50", "latency_ms/p99"
 
+SCENARIOS: Final = (
+    *("throughput", "processes", "sequential", "fanout", "latency", "signal", "timer"),
+    *("recovery", "replay", "waiting", "idle"),
+)
+"""All that targets speak of."""
+
 TARGETS: Final[Sequence[Target]] = (
     *_throughput(500, _both(4_000), _both(40)),
     Target(

@@ -32,8 +32,9 @@ class Importing(Scenario):
     def cases(self, n: int | None, concurrency: int | None) -> list[Case]:
         return [Case(self.name, n or 10)]
 
-    def warm_up(self, case: Case) -> Case:
-        return Case(self.name, 1)  # compiled files are written, the disk's cache is warm
+    def warm_up(self, case: Case) -> Case | None:
+        # Compiled files are written, and the disk's cache is warm.
+        return Case(self.name, 1) if case.n > 1 else None
 
     async def run(self, session: Session, case: Case) -> Work:
         figures: dict[str, float] = {}

@@ -250,6 +250,7 @@ def test_targets_tell_what_was_reached_and_what_was_missed() -> None:
 def test_every_target_can_be_measured() -> None:
     """There is a scenario for each, at the size that it speaks of."""
     document = document_of_all_cases()
+    document["results"] = [e for e in document["results"] if e["scenario"] in targets.SCENARIOS]
     judged = {(verdict.target.name, verdict.store) for verdict in targets.verdicts(document)}
     assert judged == {(target.name, store) for target in targets.TARGETS for store in target.wanted}
 

@@ -36,7 +36,7 @@ def stand_by(parent: Connection, dsn: str, slots: int) -> None:
 
 async def _work(parent: Connection, dsn: str, slots: int) -> None:
     async with loom.Loom(dsn) as app, app.worker(**DEFINITIONS, concurrency=slots):
-        await serve(parent, answers={"halted": lambda: Halt.halted})
+        await serve(parent, answers={"halted": lambda: len(Halt.halted)})
 
 
 def prove(parent: Connection, dsn: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import loom
 
@@ -83,13 +83,13 @@ class Halt:
     """Where activities stop, in a process that is to be killed."""
 
     after: int | None = None
-    halted = 0
+    halted: ClassVar[set[str]] = set()
 
 
 @loom.activity
 async def work(step: int) -> int:
     if Halt.after is not None and step >= Halt.after:
-        Halt.halted += 1
+        Halt.halted.add(loom.activity_info().activity_key)
         await asyncio.Event().wait()
     return step
 
