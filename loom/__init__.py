@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from loom.info import HistoryEvent as HistoryEvent
     from loom.info import LogLine as LogLine
     from loom.info import PendingActivity as PendingActivity
+    from loom.info import PendingMessage as PendingMessage
     from loom.info import WorkflowInfo as WorkflowInfo
     from loom.retry import RetryPolicy as RetryPolicy
     from loom.runner.replayer import Replayer as Replayer
@@ -163,7 +164,7 @@ _HOMES = {
     "loom.history.records": ("EventRecord",),
     "loom.history.status": ("RunStatus",),
     "loom.history.tags": ("TagValue",),
-    "loom.info": ("HistoryEvent", "LogLine", "PendingActivity", "WorkflowInfo"),
+    "loom.info": ("HistoryEvent", "LogLine", "PendingActivity", "PendingMessage", "WorkflowInfo"),
     "loom.retry": ("RetryPolicy",),
     "loom.runner.replayer": ("ReplayOutcome", "ReplayResult", "Replayer"),
     "loom.settings": ("Settings",),

@@ -61,17 +61,19 @@ class Client(RunAccess):
 
     async def info(self, workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowInfo:
         run = await found_run(self._repository, workflow_id, run_id)
-        tasks = await self._repository.list_tasks(run.run_key) if run.status.is_open else ()
-        [labels] = await self._repository.read_labels([run.run_key])
+        key, is_open = run.run_key, run.status.is_open
+        tasks = await self._repository.list_tasks(key) if is_open else ()
+        messages = await self._repository.list_messages(key) if is_open else ()
+        [labels] = await self._repository.read_labels([key])
         now, converter = self._clock.now(), self._converter
-        return workflow_info(run, tasks, labels, now=now, converter=converter)
+        return workflow_info(run, tasks, messages, labels, now=now, converter=converter)
 
     async def list_runs(self, where: RunFilter) -> list[WorkflowInfo]:
         runs = await self._repository.list_runs(where)
         labels = await self._repository.read_labels([run.run_key for run in runs])
         now, converter = self._clock.now(), self._converter
         return [
-            workflow_info(run, (), its_own, now=now, converter=converter)
+            workflow_info(run, (), (), its_own, now=now, converter=converter)
             for run, its_own in zip(runs, labels, strict=True)
         ]
 

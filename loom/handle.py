@@ -34,6 +34,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         *,
         code: object = None,
         request_id: str | None = None,
+        is_new: bool = False,
     ) -> None:
         self._access = access
         self._result_type = result_type
@@ -42,6 +43,8 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         self.workflow_id = workflow_id
         self.run_id = run_id
         """The one run that is meant; ``None`` for the newest with the workflow id."""
+        self.is_new = is_new
+        """Whether the start that gave this handle has made the run, and not found it there."""
 
     async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the run has closed, however long, and return its result.
@@ -77,6 +80,7 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
             self._result_type,
             code=self._code,
             request_id=check_id("request id", request_id),
+            is_new=self.is_new,
         )
 
     @overload

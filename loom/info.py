@@ -31,6 +31,16 @@ class PendingActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingMessage:
+    """Something that was sent to a run and that it has not taken yet."""
+
+    type: str
+    """The event that it becomes: ``SIGNAL_RECEIVED``, ``WORKFLOW_CANCEL_REQUESTED``, ..."""
+    name: str | None = None
+    """Of a signal or an update."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowInfo:
     """Where a run stands. All times are UTC."""
 
@@ -51,6 +61,8 @@ class WorkflowInfo:
     """Who is working on it now."""
     activities: list[PendingActivity]
     """What it is waiting for; filled by ``WorkflowHandle.info()`` alone."""
+    messages: list[PendingMessage] = field(default_factory=list)
+    """What waits in its inbox, in order; filled by ``WorkflowHandle.info()`` alone."""
     waiting_for_worker_since: datetime | None = None
     """Since when a worker that has this workflow in this version, on this queue, should have taken
     the run and none has; ``None`` when nothing is due, or somebody is working on it. Workers are

@@ -205,7 +205,14 @@ class Starts:
     ) -> WorkflowHandle[Any]:
         _check_outcome(outcome, request, options)
         run, result_type = outcome.run, Any if code is None else code.result_type
-        return WorkflowHandle(self._client, run.workflow_id, run.run_id, result_type, code=code)
+        return WorkflowHandle(
+            self._client,
+            run.workflow_id,
+            run.run_id,
+            result_type,
+            code=code,
+            is_new=outcome.created,
+        )
 
 
 def _version(given: str | None) -> str:

@@ -27,6 +27,7 @@ READS = frozenset(
         "find_answer",
         "list_runs",
         "list_tasks",
+        "list_messages",
         "count_runs",
         "read_labels",
     }

@@ -56,7 +56,7 @@ def list_runs(
         return
     runs, place = asyncio.run(fetch())
     if as_json:
-        print_json([as_dict(run, without=["activities"]) for run in runs])
+        print_json([as_dict(run, without=["activities", "messages"]) for run in runs])
     elif runs:
         _print(runs)
     else:

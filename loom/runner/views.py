@@ -19,6 +19,8 @@ from loom.errors import (
 from loom.history.codec import plain_attributes
 from loom.history.events import (
     Event,
+    SignalReceived,
+    UpdateRequested,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTerminated,
@@ -28,9 +30,9 @@ from loom.history.export import RunHistory
 from loom.history.payloads import PayloadConverter
 from loom.history.tags import TagValue, decode_tag
 from loom.identifiers import Micros, RunId, WorkflowId
-from loom.info import HistoryEvent, LogLine, PendingActivity, WorkflowInfo
-from loom.runner.transitions import event_of
-from loom.storage.records import EventRecord, Labels, LogRecord, PendingTask, RunRecord
+from loom.info import HistoryEvent, LogLine, PendingActivity, PendingMessage, WorkflowInfo
+from loom.runner.transitions import event_of, message_event
+from loom.storage.records import EventRecord, InboxRecord, Labels, LogRecord, PendingTask, RunRecord
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
@@ -38,6 +40,7 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 def workflow_info(
     run: RunRecord,
     tasks: Sequence[PendingTask],
+    messages: Sequence[InboxRecord],
     labels: Labels,
     *,
     now: Micros,
@@ -59,6 +62,7 @@ def workflow_info(
         blocked_reason=run.blocked_reason,
         worker=run.lease_owner,
         activities=[_pending_activity(task, now) for task in tasks],
+        messages=[_pending_message(message) for message in messages],
         waiting_for_worker_since=_overdue_since(run.due_at, now),
         start_at=_optional_datetime(run.start_at),
         deadline=_optional_datetime(run.deadline),
@@ -98,6 +102,15 @@ def _pending_activity(task: PendingTask, now: Micros) -> PendingActivity:
         waiting_for_worker_since=_overdue_since(due_at, now),
         is_parked=task.parked_until is not None,
     )
+
+
+def _pending_message(message: InboxRecord) -> PendingMessage:
+    try:
+        event = message_event(message)
+    except HistoryError:
+        return PendingMessage(message.arrival.type)
+    name = event.name if isinstance(event, SignalReceived | UpdateRequested) else None
+    return PendingMessage(event.type, name)
 
 
 def history_event(record: EventRecord, converter: PayloadConverter) -> HistoryEvent:

@@ -36,6 +36,7 @@ from loom.storage.records import (
     Effects,
     EventRecord,
     Heartbeat,
+    InboxRecord,
     Labels,
     Leases,
     LogRecord,
@@ -320,6 +321,11 @@ class MemoryRepository(Repository):
             run = self._runs.get(run_key)
             tasks = sorted(run.tasks.items()) if run is not None else ()
             return [task.as_pending() for _, task in tasks]
+
+    async def list_messages(self, run_key: RunKey) -> Sequence[InboxRecord]:
+        async with self._transaction():
+            run = self._runs.get(run_key)
+            return [] if run is None else list(run.inbox)
 
     async def delete_runs(self, run_keys: Sequence[RunKey]) -> int:
         async with self._transaction():

@@ -32,6 +32,7 @@ from loom.storage.records import (
     Answer,
     EventRecord,
     Heartbeat,
+    InboxRecord,
     Labels,
     Leases,
     LogRecord,
@@ -178,6 +179,10 @@ class RunRepository(HistoryRepository):
     @abstractmethod
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
         """The activity tasks that a run is waiting for, in order of their ids."""
+
+    @abstractmethod
+    async def list_messages(self, run_key: RunKey) -> Sequence[InboxRecord]:
+        """What waits in a run's inbox, in order; it stays there."""
 
     @abstractmethod
     async def delete_runs(self, run_keys: Sequence[RunKey]) -> int:

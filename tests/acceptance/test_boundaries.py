@@ -260,6 +260,24 @@ async def test_by_name_there_is_one_payload(scene: Scene) -> None:
             await refused(loom.PayloadError, "one payload: give its arguments as a dict", call)
 
 
+async def test_what_waits_for_a_run_is_shown(app: loom.Loom) -> None:
+    handle = await app.start(Order, id="order")
+    await handle.signal(Order.add, 1)
+    await handle.start_update(Order.count, 2)
+    await handle.cancel(reason="no more")
+    started, *waiting = (await handle.info()).messages
+    assert started == loom.PendingMessage("WORKFLOW_STARTED")
+    assert waiting == [
+        loom.PendingMessage("SIGNAL_RECEIVED", "add"),
+        loom.PendingMessage("UPDATE_REQUESTED", "count"),
+        loom.PendingMessage("WORKFLOW_CANCEL_REQUESTED"),
+    ]
+    async with app.worker(workflows=[Order]):
+        with pytest.raises(loom.WorkflowCancelledError):
+            await handle.result(10)
+    assert (await handle.info()).messages == []
+
+
 async def test_what_cannot_be_sent_is_refused_before_a_query_waits_for_the_run(
     scene: Scene,
 ) -> None:

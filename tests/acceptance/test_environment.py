@@ -220,7 +220,7 @@ async def test_outcomes_come_one_after_the_other_and_retries_wait_in_virtual_tim
 
 async def test_a_mock_without_outcomes_left_fails_its_activity_at_once() -> None:
     async with environment(mocks={fetch: [OSError()]}) as env:
-        with pytest.raises(loom.WorkflowFailedError, match="is a list of 1 outcome, and this is attempt 2"):
+        with pytest.raises(loom.WorkflowFailedError, match="1 outcome, and this is attempt 2"):
             await (await env.start(Fetching, "it")).result()
 
 

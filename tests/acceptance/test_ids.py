@@ -41,6 +41,7 @@ async def test_a_second_start_gets_the_run_that_is_open(app: loom.Loom) -> None:
     first = await app.start(Waiting, 1, id="x")
     second = await app.start(Waiting, 2, id="x")
     assert first.run_id == second.run_id
+    assert (first.is_new, second.is_new) == (True, False)
     assert len(await app.list()) == 1
 
 

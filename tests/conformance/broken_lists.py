@@ -8,6 +8,7 @@ from dataclasses import replace
 from loom.identifiers import RunKey
 from loom.storage.memory_state import StoredRun
 from loom.storage.records import (
+    InboxRecord,
     Labels,
     NewRun,
     RunFilter,
@@ -104,6 +105,16 @@ class QueuesAreMatchedByTheirBeginning(Broken):
     async def list_runs(self, where: RunFilter) -> Sequence[RunRecord]:
         runs = await super().list_runs(replace(where, queue=None))
         return [run for run in runs if run.queue.startswith(where.queue or "")]
+
+
+class WhoLooksTakesTheMessages(Broken):
+    caught_by = "test_what_waits_for_a_run_is_listed_and_stays"
+
+    async def list_messages(self, run_key: RunKey) -> Sequence[InboxRecord]:
+        listed = await super().list_messages(run_key)
+        if run := self._runs.get(run_key):
+            run.inbox.clear()
+        return listed
 
 
 class PrefixesAreMatchedWithLike(Broken):

@@ -15,6 +15,7 @@ from loom.storage.records import (
     Answer,
     EventRecord,
     Heartbeat,
+    InboxRecord,
     Labels,
     Leases,
     LogRecord,
@@ -144,6 +145,9 @@ class SqlRepository(Repository):
 
     async def list_tasks(self, run_key: RunKey) -> Sequence[PendingTask]:
         return await self._database.read(run_keeping.list_tasks(self._statements, run_key))
+
+    async def list_messages(self, run_key: RunKey) -> Sequence[InboxRecord]:
+        return await self._database.read(run_keeping.list_messages(self._statements, run_key))
 
     async def delete_runs(self, run_keys: Sequence[RunKey]) -> int:
         if not run_keys:

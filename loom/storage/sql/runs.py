@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
-from loom.storage.records import Answer, Arrival, EventRecord, LogRecord, PendingTask, RunRecord
+from loom.storage.records import (
+    Answer,
+    Arrival,
+    EventRecord,
+    InboxRecord,
+    LogRecord,
+    PendingTask,
+    RunRecord,
+)
 from loom.storage.sql.locks import lock_runs
-from loom.storage.sql.rows import event_record, run_record
+from loom.storage.sql.rows import event_record, inbox_record, run_record
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Query, Transaction
 
@@ -32,6 +40,12 @@ def list_tasks(s: Statements, run_key: RunKey) -> Transaction[list[PendingTask]]
     """The activity tasks that a run is waiting for."""
     rows = yield Query(s.tasks.list, {"key": run_key})
     return [PendingTask(*row) for row in rows]
+
+
+def list_messages(s: Statements, run_key: RunKey) -> Transaction[list[InboxRecord]]:
+    """What waits in a run's inbox."""
+    rows = yield Query(s.history.read_inboxes, {"keys": s.array([run_key])})
+    return [inbox_record(row) for row in rows]
 
 
 def read_history(

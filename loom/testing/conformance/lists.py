@@ -22,6 +22,7 @@ from loom.testing.conformance.scene import (
     closing,
     event,
     following,
+    message,
     turn,
 )
 
@@ -213,6 +214,22 @@ class ListsConformance(Conformance):
         assert await found(scene, RunFilter(name=name)) == [run.workflow_id]
         assert await found(scene, RunFilter(name=name, closed_from=0)) == []
         assert await found(scene, RunFilter(name=name, closed_before=NOW * 2)) == []
+
+    # Messages
+
+    async def test_what_waits_for_a_run_is_listed_and_stays(self, scene: Scene) -> None:
+        run, other = await scene.start(), await scene.start()
+        await scene.send(message(run, "one"), message(other, "other"), message(run, "two"))
+        for _ in range(2):
+            listed = await scene.repository.list_messages(run.run_key)
+            assert [(each.message_id, each.position) for each in listed] == [("one", 1), ("two", 2)]
+        assert list((await scene.claim_run(run)).messages) == list(listed)
+        # Whoever has claimed it has not taken them yet.
+        assert list(await scene.repository.list_messages(run.run_key)) == list(listed)
+        task = await scene.claim_run(other)
+        assert await scene.write(replace(closing(task), consumed_through=1)) == [WRITTEN]
+        assert list(await scene.repository.list_messages(other.run_key)) == []
+        assert list(await scene.repository.list_messages(0)) == []
 
     # Pages and counts
 

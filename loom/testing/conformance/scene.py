@@ -276,5 +276,8 @@ class Scene:
         return task
 
     async def inbox_of(self, run: RunRecord, now: Micros = NOW + 1000 * LEASE) -> list[InboxRecord]:
-        """What waits for a run, seen by claiming it when every lease has long run out."""
-        return list((await self.claim_run(run, "onlooker", now)).messages)
+        """What waits for a run, as it is listed, and as whoever claims it is given it when every
+        lease has long run out."""
+        listed = list(await self.repository.list_messages(run.run_key))
+        assert list((await self.claim_run(run, "onlooker", now)).messages) == listed
+        return listed
