@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -147,13 +147,28 @@ class PostgresDialect(SqlDialect):
     locks_rows = True
 
     def values(self, columns: Mapping[str, SqlType]) -> Values:
-        return dict(self.table("given", columns).c.items())
+        return dict(_unnested("given", columns).c.items())
 
     def table(self, name: str, columns: Mapping[str, SqlType]) -> FromClause:
-        """Rows that a statement is given, as a table: of each column an array."""
-        arrays = [bindparam(n, type_=ARRAY(type_)) for n, type_ in columns.items()]
-        fields = [column(n, type_) for n, type_ in columns.items()]
-        return func.unnest(*arrays).table_valued(*fields, name=name).render_derived()
+        """The rows of that name that ``compile_tables`` lets a statement be given."""
+        return _unnested(name, columns, prefix=f"{name}_")
+
+    def compile_tables(
+        self, construct: ClauseElement, tables: Mapping[str, Collection[str]]
+    ) -> Statement:
+        """A statement that ``table`` went into, for rows of these columns by these names."""
+        compiled = self._compile(construct)
+        order = compiled.positiontup or []
+
+        def arrange(given: Parameters) -> Sequence[Any]:
+            arrays = {
+                f"{name}_{column}": array
+                for name, columns in tables.items()
+                for column, array in zip(columns, _columns(given[name], len(columns)), strict=True)
+            }
+            return [arrays[name] for name in order]
+
+        return Statement(str(compiled), arrange)
 
     def insert_rows(self, table: Table, values: Values) -> postgresql.Insert:
         names = list(values.keys())
@@ -161,7 +176,7 @@ class PostgresDialect(SqlDialect):
 
     def _row_arranger(self, order: Sequence[int]) -> Callable[[Sequence[Row]], Any]:
         def arrange(rows: Sequence[Row]) -> Any:
-            columns = tuple(zip(*rows, strict=True))
+            columns = _columns(rows, len(order))
             return [columns[index] for index in order]
 
         return arrange
@@ -191,6 +206,17 @@ class PostgresDialect(SqlDialect):
             "pairs_first": [first for first, _ in pairs],
             "pairs_second": [second for _, second in pairs],
         }
+
+
+def _unnested(name: str, columns: Mapping[str, SqlType], prefix: str = "") -> FromClause:
+    """Rows as a table: of each column an array."""
+    arrays = [bindparam(f"{prefix}{n}", type_=ARRAY(type_)) for n, type_ in columns.items()]
+    fields = [column(n, type_) for n, type_ in columns.items()]
+    return func.unnest(*arrays).table_valued(*fields, name=name).render_derived()
+
+
+def _columns(rows: Sequence[Row], width: int) -> Sequence[Sequence[Any]]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * width
 
 
 class SqliteDialect(SqlDialect):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -135,6 +135,9 @@ class PostgresDatabase(Database):
     async def write[T](self, transaction: Transaction[T]) -> T:
         return await self._shielded(self._write(transaction))
 
+    async def write_at_once(self, query: Query) -> Rows:
+        return await self._shielded(self._write_at_once(query))
+
     async def current_time(self) -> Micros:
         return await self._shielded(self._fetch_value(_CLOCK))
 
@@ -199,7 +202,20 @@ class PostgresDatabase(Database):
                 return result
         raise failure
 
+    async def _write_at_once(self, query: Query) -> Rows:
+        async with self._connection() as connection:
+            with self._heeding_warnings(connection):
+                return await _execute(query, connection)
+
     async def _commit(self, connection: asyncpg.Connection) -> None:
+        with self._heeding_warnings(connection):
+            status = await connection.execute("COMMIT")
+        if status != "COMMIT":
+            raise StoreError(f"{self._dsn}: the transaction was rolled back at its commit")
+
+    @contextmanager
+    def _heeding_warnings(self, connection: asyncpg.Connection) -> Iterator[None]:
+        """Held during a commit, which is not to be believed when the server warns."""
         warnings: list[str] = []
 
         def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -207,14 +223,12 @@ class PostgresDatabase(Database):
                 warnings.append(str(message))
 
         connection.add_log_listener(listen)
-        status = await connection.execute("COMMIT")
+        yield
         connection.remove_log_listener(listen)
         if warnings:
             # As when the wait for a synchronous standby is cancelled: committed here, perhaps not
             # there, and yet reported as a success.
             raise StoreUnavailableError(f"{self._dsn}: outcome unknown: {'; '.join(warnings)}")
-        if status != "COMMIT":
-            raise StoreError(f"{self._dsn}: the transaction was rolled back at its commit")
 
     async def _fetch_value(self, query: str) -> Any:
         async with self._connection() as connection:

@@ -32,7 +32,7 @@ from loom.storage.records import (
     WriteOutcome,
 )
 from loom.storage.repository import Repository
-from loom.storage.sql import claims, lists, starts, writes
+from loom.storage.sql import claims, lists, starts, turns, writes
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
 from loom.storage.sql.statements import Statements
@@ -67,7 +67,18 @@ class SqlRepository(Repository):
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
         if not transitions:
             return ()
-        return await self._write(lambda s: writes.write_transitions(s, transitions))
+        if not turns.are_plain(transitions):
+            return await self._write(lambda s: writes.write_transitions(s, transitions))
+        written = await turns.write_plain_turns(self._database, transitions)
+        left = [turn for turn in transitions if turn.run_key not in written]
+        if not left:
+            return [WriteOutcome.WRITTEN] * len(transitions)
+        # Mostly lost, which the other way tells for sure.
+        outcomes = iter(await self._write(lambda s: writes.write_transitions(s, left)))
+        return [
+            WriteOutcome.WRITTEN if turn.run_key in written else next(outcomes)
+            for turn in transitions
+        ]
 
     # --- attempts of activities ------------------------------------------------------------------
 

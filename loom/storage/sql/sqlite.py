@@ -187,6 +187,12 @@ class SqliteDatabase(Database):
     async def write[T](self, transaction: Transaction[T]) -> T:
         return await self._writer.run(partial(_write, transaction, self._writing))
 
+    async def write_at_once(self, query: Query) -> Rows:
+        def transaction() -> Transaction[Rows]:
+            return (yield query)
+
+        return await self.write(transaction())
+
     async def current_time(self) -> Micros:
         return time.time_ns() // 1_000
 

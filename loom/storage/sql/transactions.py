@@ -62,6 +62,10 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def write_at_once(self, query: Query) -> Rows:
+        """Run one statement that is a transaction by itself."""
+
+    @abstractmethod
     async def current_time(self) -> Micros:
         """The database's clock."""
 

@@ -6,13 +6,14 @@ for each other; on SQLite the locking clauses are empty, since a writer has the 
 
 from __future__ import annotations
 
-from loom.storage.sql.dialects import SqlDialect
+from loom.storage.sql.dialects import PostgresDialect, SqlDialect
 from loom.storage.sql.statements.claims import ClaimStatements
 from loom.storage.sql.statements.history import HistoryStatements
 from loom.storage.sql.statements.labels import LabelStatements
 from loom.storage.sql.statements.lists import ListStatements
 from loom.storage.sql.statements.runs import RunStatements
 from loom.storage.sql.statements.tasks import TaskStatements
+from loom.storage.sql.statements.turns import TurnsAtOnce, TurnStatements
 
 
 class Statements:
@@ -27,3 +28,7 @@ class Statements:
         self.history = HistoryStatements(dialect)
         self.lists = ListStatements(dialect)
         self.labels = LabelStatements(dialect)
+        self.turns = TurnStatements(dialect)
+        # Only where a statement may have parts that write.
+        is_postgres = isinstance(dialect, PostgresDialect)
+        self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None

@@ -1,0 +1,196 @@
+"""Turns that change nothing but their own run: written without being looked up first."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Case,
+    ColumnElement,
+    Delete,
+    FromClause,
+    Insert,
+    Table,
+    Text,
+    Update,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from loom.storage.sql.dialects import PostgresDialect, RowsStatement, SqlType, Statement, Values
+from loom.storage.sql.schema import events, inbox, tasks, workflows
+from loom.storage.sql.statements.base import StatementSet, types_of
+
+_run: Final = workflows.c
+_task: Final = tasks.c
+
+TURN_ROW: Final[dict[str, SqlType]] = {
+    "key": BigInteger(),
+    "token": BigInteger(),
+    "expected": BigInteger(),
+    "consumed": BigInteger(),
+    "status": Text(),
+    "sequence": BigInteger(),
+    "updated_at": BigInteger(),
+    "closed_at": BigInteger(),
+    "wake_at": BigInteger(),
+    "blocked_reason": Text(),
+    "lease_owner": Text(),
+    "lease_expires_at": BigInteger(),
+}
+"""A turn's fence, and what it makes of its run's row."""
+
+_TASK_KEY: Final[dict[str, SqlType]] = {"run_key": BigInteger(), "activity_id": BigInteger()}
+
+
+class TurnStatements(StatementSet):
+    """What ``RunState.apply`` does to a run, done by the database."""
+
+    @cached_property
+    def save(self) -> RowsStatement:
+        """Rows of ``TURN_ROW``; the keys of those whose fence holds come back."""
+        query = _save(self.dialect.values(TURN_ROW)).returning(_run.run_key)
+        return self.dialect.compile_rows(query, TURN_ROW)
+
+    @cached_property
+    def end_tasks(self) -> RowsStatement:
+        """Rows of a run's key alone, all of whose tasks go."""
+        columns = types_of([_task.run_key])
+        values = self.dialect.values(columns)
+        query = delete(tasks).where(_task.run_key == values["run_key"])
+        return self.dialect.compile_rows(query, columns)
+
+
+def _save(turn: Values) -> Update:
+    consumed = _later(turn["consumed"], _run.inbox_consumed)
+    has_messages = _run.inbox_count > consumed
+    is_closed = turn["closed_at"].is_not(None)
+    is_fenced = and_(
+        _run.run_key == turn["key"],
+        _run.lease_token == turn["token"],
+        _run.sequence == turn["expected"],
+        _run.closed_at.is_(None),
+        # What has just come into the inbox of a run that ends may not be visible to us yet.
+        or_(turn["closed_at"].is_(None), ~has_messages),
+    )
+    changed: dict[Any, Any] = {_run[name]: turn[name] for name in list(TURN_ROW)[4:]}
+    changed[_run.inbox_consumed] = consumed
+    changed[_run.due_at] = case(
+        (is_closed, null()),
+        (turn["lease_expires_at"].is_not(None), _due_when_kept(turn, has_messages)),
+        else_=_due_when_given_back(turn, has_messages),
+    )
+    return update(workflows).where(is_fenced).values(changed)
+
+
+def _due_when_kept(turn: Values, has_messages: ColumnElement[bool]) -> Case[Any]:
+    now, expires_at = turn["updated_at"], turn["lease_expires_at"]
+    may_stay = and_(_run.due_at > now, _run.due_at <= expires_at)
+    return case((has_messages, now), (may_stay, _run.due_at), else_=expires_at)
+
+
+def _due_when_given_back(turn: Values, has_messages: ColumnElement[bool]) -> Case[Any]:
+    heeds_messages = turn["status"] != literal_column("'BLOCKED'")
+    begins_at = _later(_run.start_at, turn["updated_at"])
+    return case((and_(has_messages, heeds_messages), begins_at), else_=turn["wake_at"])
+
+
+def _later(one: ColumnElement[Any], other: ColumnElement[Any]) -> Case[Any]:
+    """The first when it is the greater one, else the second; the first may be NULL."""
+    return case((one > other, one), else_=other)
+
+
+# --- all in one ----------------------------------------------------------------------------------
+
+
+class TurnsAtOnce(StatementSet):
+    """The same as a single statement, which is a transaction by itself, for Postgres.
+
+    Its parts see the database as it was when it began, but each row as it is when it is locked: so
+    fences hold, and what others have put into an inbox since counts.
+    """
+
+    dialect: PostgresDialect
+
+    @cached_property
+    def write(self) -> Statement:
+        """Given rows of ``turns``, ``events``, ``finished`` tasks and new ``tasks``; the keys of
+        the runs whose turns are written come back."""
+        tables = {
+            "turns": TURN_ROW,
+            "events": types_of(events.columns),
+            "finished": _TASK_KEY,
+            "tasks": types_of(tasks.columns),
+        }
+        given = {name: self.dialect.table(name, columns) for name, columns in tables.items()}
+        turns = select(*given["turns"].c).cte("turns")
+        saved = _saved(turns)
+        parts = (
+            _insert_into(events, given["events"], saved).cte("appended"),
+            _insert_into(tasks, given["tasks"], saved).cte("added"),
+            _delete_tasks(given["finished"], saved).cte("removed"),
+            _empty_inboxes(turns, saved).cte("emptied"),
+        )
+        return self.dialect.compile_tables(select(saved.c.run_key).add_cte(*parts), tables)
+
+
+def _saved(turns: CTE) -> CTE:
+    locked = (
+        select(_run.run_key)
+        .where(_run.run_key.in_(select(turns.c.key)))
+        .order_by(_run.run_key)
+        .with_for_update(of=workflows)
+        .cte("locked")
+    )
+    query = _save(dict(turns.c.items())).where(_run.run_key == locked.c.run_key)
+    return query.returning(_run.run_key, _run.closed_at).cte("saved")
+
+
+def _insert_into(table: Table, rows: FromClause, saved: CTE) -> Insert:
+    wanted = select(*rows.c).where(rows.c.run_key.in_(select(saved.c.run_key)))
+    return insert(table).from_select(list(rows.c.keys()), wanted)
+
+
+def _delete_tasks(finished: FromClause, saved: CTE) -> Delete:
+    is_saved = finished.c.run_key.in_(select(saved.c.run_key))
+    by_turns = select(finished.c.run_key, finished.c.activity_id).where(is_saved)
+    of_closed = select(_task.run_key, _task.activity_id).where(
+        _task.run_key == saved.c.run_key, saved.c.closed_at.is_not(None)
+    )
+    named = union_all(by_turns, of_closed).subquery("named")
+    # Others lock tasks without holding their runs: all runs first, and then tasks in one order.
+    locked_runs = select(func.count()).select_from(saved).scalar_subquery()
+    doomed = (
+        select(_task.run_key, _task.activity_id)
+        .where(
+            _task.run_key == named.c.run_key,
+            _task.activity_id == named.c.activity_id,
+            locked_runs > literal_column("0"),
+        )
+        .order_by(_task.run_key, _task.activity_id)
+        .with_for_update(of=tasks)
+        .cte("doomed")
+    )
+    return delete(tasks).where(
+        _task.run_key == doomed.c.run_key, _task.activity_id == doomed.c.activity_id
+    )
+
+
+def _empty_inboxes(turns: CTE, saved: CTE) -> Delete:
+    return delete(inbox).where(
+        inbox.c.run_key == saved.c.run_key,
+        turns.c.key == saved.c.run_key,
+        inbox.c.position <= turns.c.consumed,
+    )
