@@ -43,10 +43,16 @@ class GroupWriter[ItemT, OutcomeT]:
             await asyncio.wait([self._flusher])
 
     async def _flush(self) -> None:
+        batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._write_batch(batch)
+        except asyncio.CancelledError:
+            # The event loop is being closed: nobody can be told of an outcome any more.
+            for _, future in [*batch, *self._waiting]:
+                future.cancel()
+            raise
         finally:
             self._flusher = None
 

@@ -46,6 +46,13 @@ START: Final = "start"
 """The id of the message by which a run is started elsewhere."""
 
 
+STARTING: Final = frozenset({ChildStarted, WorkflowContinuedAsNew, WorkflowFailed})
+"""The events by which a turn may start runs."""
+
+TELLING: Final = frozenset({SignalSent, CancelSent, ChildCancelRequested, *FINAL_STATUS})
+"""The events by which a turn may send something to other runs."""
+
+
 def arrival_of(event: Event) -> Arrival:
     """An event as a message carries it."""
     return Arrival(event.type, event.schema_version, encode_attributes(event), event.payload_bytes)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
+from functools import partial
 
 from loom.authoring.compiled import CompiledWorkflow
 from loom.engine.flags import NEW_RUN_FLAGS
+from loom.engine.instance import WorkflowInstance
 from loom.errors import LoomError
 from loom.history.events import SignalReceived, Stamped, WorkflowStarted
 from loom.history.limits import RunLimits
@@ -107,12 +109,12 @@ class FirstSignal:
 type StartWriter = GroupWriter[NewRun, StartOutcome]
 
 
-async def start_for_anybody(
+def start_for_anybody(
     request: StartRequest, clock: Clock, writer: StartWriter
-) -> StartOutcome:
+) -> asyncio.Future[StartOutcome]:
     """Start a run that any worker may take: the first message in its inbox says so."""
     effects = Effects(RunStatus.RUNNING, clock.now(), messages=request.first_messages)
-    return await writer.submit(request.new_run(effects, None))
+    return writer.submit(request.new_run(effects, None))
 
 
 class LocalStarter:
@@ -125,18 +127,18 @@ class LocalStarter:
         self._owned = owned
         self._workflows = workflows
         self._turns = turns
-        self._starting: set[asyncio.Task[StartOutcome]] = set()
+        self._starting: set[asyncio.Future[StartOutcome]] = set()
         self._abandoned = False
 
     async def start(
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
     ) -> StartOutcome:
         """Start a run and take its first turn."""
+        written = self._begin(workflow, request, writer)
+        self._starting.add(written)
+        written.add_done_callback(self._starting.discard)
         # A starter that is cancelled leaves the run behind, and the worker with it to look after.
-        starting = asyncio.create_task(self._start(workflow, request, writer))
-        self._starting.add(starting)
-        starting.add_done_callback(self._starting.discard)
-        return await asyncio.shield(starting)
+        return await asyncio.shield(written)
 
     async def finish(self) -> None:
         """Let the starts that are under way be written, so that their runs can be handed back."""
@@ -147,9 +149,9 @@ class LocalStarter:
         """Begin nothing more, whatever is still written; it runs out by itself."""
         self._abandoned = True
 
-    async def _start(
+    def _begin(
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
-    ) -> StartOutcome:
+    ) -> asyncio.Future[StartOutcome]:
         instance = new_instance(
             workflow,
             workflow_id=request.workflow_id,
@@ -164,24 +166,30 @@ class LocalStarter:
             turn = self._turns.plan(instance, self._turns.decide(instance, [started]), after=0)
         except LoomError:
             # It must exist before it can be seen to be blocked: a worker's claim will find that.
-            return await start_for_anybody(request, self._worker.clock, writer)
-        try:
-            outcome = await writer.submit(request.new_run(turn.effects, self._worker.owner))
-        except BaseException:
+            return start_for_anybody(request, self._worker.clock, writer)
+        written = writer.submit(request.new_run(turn.effects, self._worker.owner))
+        written.add_done_callback(partial(self._go_on, instance, turn, request))
+        return written
+
+    def _go_on(
+        self,
+        instance: WorkflowInstance,
+        turn: Turn,
+        request: StartRequest,
+        written: asyncio.Future[StartOutcome],
+    ) -> None:
+        """Called when the start has an outcome."""
+        is_known = not written.cancelled() and written.exception() is None
+        if not is_known or not self._is_ours(written.result(), turn, request):
             self._turns.dismiss(turn)
             instance.unwind()
-            raise
-        if self._is_ours(outcome, turn, request):
-            owned = OwnedRun(outcome.run, 1, 0, instance)
-            self._turns.carry_out(turn, owned)
-            if turn.keeps_run:
-                self._workflows.adopt(owned)
-            else:
-                self._owned.remember(owned)
+            return
+        owned = OwnedRun(written.result().run, 1, 0, instance)
+        self._turns.carry_out(turn, owned)
+        if turn.keeps_run:
+            self._workflows.adopt(owned)
         else:
-            self._turns.dismiss(turn)
-            instance.unwind()
-        return outcome
+            self._owned.remember(owned)
 
     def _is_ours(self, outcome: StartOutcome, turn: Turn, request: StartRequest) -> bool:
         """Whether the run stands where this start left it.

@@ -31,7 +31,15 @@ from loom.history.events import (
 )
 from loom.history.status import RunStatus
 from loom.identifiers import Micros
-from loom.runner.relations import arrival_of, farewells, messages_of, relatives_in, starts_of
+from loom.runner.relations import (
+    STARTING,
+    TELLING,
+    arrival_of,
+    farewells,
+    messages_of,
+    relatives_in,
+    starts_of,
+)
 from loom.storage.records import (
     Answer,
     Effects,
@@ -58,18 +66,19 @@ class LeasePlan:
 
 def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -> Effects:
     """Everything that a decision changes, for a run whose last event has the sequence ``after``."""
-    open_ = decision.status.is_open
-    events = event_records(decision.events, after)
+    open_, events, relatives = decision.status.is_open, decision.events, decision.relatives
+    # Most turns concern nobody else: then what would is not looked for.
+    kinds = {type(stamped.event) for stamped in events}
     return Effects(
         status=decision.status,
         recorded_at=at,
-        events=events,
-        tasks=_new_tasks(decision, after, plan) if open_ else (),
+        events=event_records(events, after),
+        tasks=_new_tasks(decision, after, plan) if open_ and ActivityScheduled in kinds else (),
         finished_tasks=_finished_tasks(decision) if open_ else (),
-        starts=starts_of(decision.events, decision.relatives, at),
-        messages=messages_of(decision.events, decision.relatives),
+        starts=() if kinds.isdisjoint(STARTING) else starts_of(events, relatives, at),
+        messages=() if kinds.isdisjoint(TELLING) else messages_of(events, relatives),
         logs=tuple(map(_log_record, decision.logs)),
-        tags=_tags(decision),
+        tags=_tags(decision) if TagsSet in kinds else {},
         answers=[answer_of(answer) for answer in decision.answers],
         wake_at=decision.wake_at if open_ else None,
         lease_expires_at=plan.run_until if open_ else None,

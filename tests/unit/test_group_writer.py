@@ -106,3 +106,17 @@ async def test_draining_waits_for_all_that_was_submitted(disk: Disk) -> None:
     await writer.drain()
     assert all(future.done() for future in futures)
     await writer.drain()
+
+
+def test_whoever_waits_is_let_go_when_the_event_loop_is_closed() -> None:
+    async def never(batch: Sequence[int]) -> Sequence[int]:
+        await asyncio.Event().wait()
+        return batch
+
+    async def main() -> list[asyncio.Future[int]]:
+        writer = GroupWriter(never)
+        in_flight = writer.submit(1)
+        await asyncio.sleep(0)
+        return [in_flight, writer.submit(2)]
+
+    assert all(future.cancelled() for future in asyncio.run(main()))
