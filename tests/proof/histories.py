@@ -105,6 +105,11 @@ def _is_fenced(commits: tuple[Commit, ...] | Any) -> Iterator[str]:
     at: dict[int, tuple[int, int, str | None]] = {}
     for commit in commits:
         token, sequence, owner = at.get(commit.run_key, (commit.token, None, commit.owner))
+        if commit.claimed is not None and commit.token < commit.claimed:
+            yield (
+                f"run {commit.run_key}: {commit.owner} has written with token {commit.token} "
+                f"when {commit.claimed} had been given out"
+            )
         if commit.token < token:
             yield f"run {commit.run_key}: token {commit.token} has written after {token}"
         if commit.token == token and commit.owner != owner:

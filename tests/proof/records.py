@@ -165,6 +165,8 @@ class Commit:
     expected_sequence: int
     events: int
     """How many."""
+    claimed: int | None = None
+    """The newest token that anybody had been given, where that was seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,6 +283,10 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
         Invariant.GAPLESS_AND_FENCED,
         _zombie(Commit(1, 2, "b", 3, 1), Commit(1, 1, "a", 4, 1)),
     ),
+    "an owner has written that was taken over": (
+        Invariant.GAPLESS_AND_FENCED,
+        _zombie(Commit(1, 1, "a", 3, 1, claimed=2)),
+    ),
     "two have written at one place": (
         Invariant.GAPLESS_AND_FENCED,
         _zombie(Commit(1, 1, "a", 3, 1), Commit(1, 2, "b", 3, 1)),

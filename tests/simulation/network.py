@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
+from loom.identifiers import RunKey
 from loom.storage.notifier import InProcessNotifier
 from loom.storage.records import Transition, WriteOutcome
 from loom.storage.repository import LeaseRepository, Repository
@@ -35,6 +36,8 @@ class Network:
     ) -> None:
         self.loop = loop
         self.plan = plan
+        self.break_next: Callable[[int], bool] = lambda after: False
+        """Lets the next transaction fail after so many statements, if it can."""
         self.repository = repository
         self.chance = chance
         self.commits: list[Commit] = []
@@ -45,6 +48,7 @@ class Network:
         self.is_quiet = False
         self.peers: list[NodeNotifier] = []
         self.writes = 0
+        self._claimed: dict[RunKey, int] = {}
         self.on_write: Callable[[int, Line], None] = lambda number, line: None
         """Told of each write, once it is done and before anybody has heard of it."""
         self._context = loop.context(loop.strand("store"))
@@ -75,6 +79,8 @@ class Network:
             answer = _run(call)
         except StoreError as error:
             return None, error
+        if method == "claim_workflow_tasks":
+            self._claimed.update({task.run.run_key: task.token for task in answer.tasks})
         if method == "write_transitions":
             self._note_commits(arguments[0], answer)
         return answer, None
@@ -92,6 +98,7 @@ class Network:
                         transition.owner,
                         transition.expected_sequence,
                         len(transition.effects.events),
+                        self._claimed.get(transition.run_key),
                     )
                 )
 
@@ -135,6 +142,10 @@ class Line:
 
         def arrive() -> None:
             if self.is_cut or network.is_down or fault is CallFault.BEFORE:
+                reply(None, _unavailable())
+                return
+            # Where there are no statements, it fails before it is done.
+            if fault is CallFault.BROKEN and not network.break_next(network.chance.randrange(8)):
                 reply(None, _unavailable())
                 return
             if fault is CallFault.SPOILED:

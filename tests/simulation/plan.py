@@ -57,6 +57,7 @@ class CallFault(StrEnum):
     TWICE = "is done twice, and answers as one of the two"
     SLOW = "takes long"
     SPOILED = "refuses a batch as a whole"
+    BROKEN = "fails in the middle of its transaction"
 
 
 class Deed(StrEnum):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from loom.history.status import RunStatus
@@ -13,6 +17,15 @@ from loom.identifiers import MessageId, Micros, RunKey, WorkflowId
 from loom.storage.memory import MemoryRepository
 from loom.storage.records import RunRecord
 from loom.storage.repository import Repository
+from loom.storage.sql import migrations
+from loom.storage.sql.dialects import SqliteDialect
+from loom.storage.sql.dsn import SqliteDsn
+from loom.storage.sql.failures import DRIVER_ERRORS, store_error
+from loom.storage.sql.repository import SqlRepository
+from loom.storage.sql.sqlite import _run as run_transaction
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.transactions import Database, Transaction
+from tests.databases import run_apart
 from tests.simulation.loop import SimulatedLoop
 
 
@@ -35,6 +48,14 @@ class SimulatedStore(ABC):
     @abstractmethod
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
         """Whether every run has ended, but for those."""
+
+    def break_next(self, after: int) -> bool:
+        """Let the next transaction fail after so many statements; false when there are none."""
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds."""
 
     def drive[T](self, call: Coroutine[Any, Any, T]) -> T:
         while True:
@@ -65,12 +86,128 @@ class _Memory(SimulatedStore):
         runs = self.repository._runs.values()
         return all(_is_at_rest(run.record, excused) for run in runs)
 
+    def close(self) -> None:
+        """There is nothing."""
+
 
 def _is_at_rest(run: RunRecord, excused: Collection[WorkflowId]) -> bool:
     is_set_apart = run.status is RunStatus.BLOCKED and run.workflow_id in excused
     return is_set_apart or not run.status.is_open
 
 
+class _InlineDatabase(Database):
+    """The real transactions, on a database in memory whose statements may be made to fail.
+
+    What the thread of a connection does at a time is done at once.
+    """
+
+    statements = Statements(SqliteDialect())
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
+        self.connection.deserialize(empty_database())
+        self.break_after: int | None = None
+        """How many more statements of the next transaction are carried out, if not all."""
+
+    async def read[T](self, transaction: Transaction[T]) -> T:
+        return self._run(transaction, "BEGIN")
+
+    async def write[T](self, transaction: Transaction[T]) -> T:
+        return self._run(transaction, "BEGIN IMMEDIATE")
+
+    def _run[T](self, transaction: Transaction[T], begin: str) -> T:
+        connection: Any = self.connection
+        if self.break_after is not None:
+            connection = _Breaking(connection, self.break_after)
+            self.break_after = None
+        try:
+            return run_transaction(transaction, begin, connection)
+        except DRIVER_ERRORS as error:
+            raise store_error(error, "the simulation") from error
+
+    async def current_time(self) -> Micros:
+        return self._loop.micros
+
+    async def close(self) -> None:
+        self.connection.close()
+
+
+class _Breaking:
+    """A connection whose disk is full after so many statements."""
+
+    def __init__(self, connection: sqlite3.Connection, left: int) -> None:
+        self._connection = connection
+        self._left = left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.execute(sql, *parameters)
+
+    def executemany(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        self._count(sql)
+        return self._connection.executemany(sql, *parameters)
+
+    def _count(self, sql: str) -> None:
+        if sql in ("BEGIN", "BEGIN IMMEDIATE", "ROLLBACK"):
+            return
+        self._left -= 1
+        if self._left < 0:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+
+class _Sql(SimulatedStore):
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.database = _InlineDatabase(loop)
+        self.repository: SqlRepository = SqlRepository(self.database)
+
+    async def read_inbox(self, run_key: RunKey) -> Sequence[MessageId]:
+        rows = self.database.connection.execute(
+            "SELECT message_id FROM inbox WHERE run_key = ? ORDER BY position", (run_key,)
+        )
+        return [message_id for (message_id,) in rows]
+
+    def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
+        rows = self.database.connection.execute(
+            "SELECT workflow_id, status FROM workflows WHERE closed_at IS NULL"
+        )
+        return all(id_ in excused and status == RunStatus.BLOCKED for id_, status in rows)
+
+    def break_next(self, after: int) -> bool:
+        self.database.break_after = after
+        return True
+
+    def close(self) -> None:
+        self.database.connection.close()
+
+
+@cache
+def empty_database() -> bytes:
+    """A migrated database without a run."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        run_apart(migrations.upgrade(SqliteDsn(str(path))))
+        with closing(sqlite3.connect(path)) as connection:
+            # What is deserialized has no log of its own.
+            connection.execute("PRAGMA journal_mode = DELETE")
+            return connection.serialize()
+
+
+def prepare(tier: Tier) -> None:
+    """What is done once in a process, before there is a simulated loop."""
+    if tier is Tier.SQL:
+        empty_database()
+
+
 @contextmanager
 def simulated_store(tier: Tier, loop: SimulatedLoop) -> Iterator[SimulatedStore]:
-    yield _Memory(loop)
+    store = _Memory(loop) if tier is Tier.MEMORY else _Sql(loop)
+    try:
+        yield store
+    finally:
+        store.close()
