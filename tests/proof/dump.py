@@ -44,5 +44,7 @@ async def _all_events(repository: Repository, run_key: RunKey) -> tuple[EventRec
     after = 0
     while page := await repository.read_history(run_key, after=after, limit=_PAGE):
         events += page
+        if page[-1].sequence <= after:
+            break  # a damaged history, of which this is enough
         after = page[-1].sequence
     return tuple(events)

@@ -7,9 +7,10 @@ simulation can see. ``--only NAME`` plants one of them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -445,22 +446,26 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="at most so many for each")
     parser.add_argument("--from", type=int, default=0, dest="first")
     parser.add_argument("--only", help="those whose name has this in it")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
+    wanted = [n for n, m in enumerate(MUTANTS) if not asked.only or asked.only in m.name]
+    seeds = range(asked.first, asked.first + asked.seeds)
     missed = 0
-    for mutant in MUTANTS:
-        if asked.only and asked.only not in mutant.name:
-            continue
-        began = time.process_time()
-        report = find(mutant, range(asked.first, asked.first + asked.seeds))
-        seconds = time.process_time() - began
-        if report is None:
-            missed += 1
-            print(f"MISSED  {mutant.name} ({seconds:.0f} s)", flush=True)
-            continue
-        seed, what = report.plan.seed, str(report.violations[0])[:110]
-        print(f"{seed:>6}  {mutant.name}: {what}", flush=True)
-    print(f"{missed} were missed")
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        for was_found, line in pool.map(_told, wanted, [seeds] * len(wanted)):
+            missed += not was_found
+            print(line, flush=True)
+    print(f"{len(wanted)} mutants, {missed} missed")
     return 1 if missed else 0
+
+
+def _told(number: int, seeds: range) -> tuple[bool, str]:
+    mutant = MUTANTS[number]
+    report = find(mutant, seeds)
+    if report is None:
+        return False, f"MISSED  {mutant.name}"
+    violation = str(report.violations[0])[:110]
+    return True, f"{report.plan.seed:>6}  {mutant.name}: {violation}"
 
 
 if __name__ == "__main__":
