@@ -84,6 +84,8 @@ class Player:
             return True
         if step.deed is Deed.RESULT:
             self.results.append(value)
+        if step.deed in (Deed.START, Deed.RESULT) and not self._is_durable(step.deed):
+            self.odd.append(f"{step.deed} was acknowledged before it was durable")
         self._answer(at, Outcome.OK, value)
         return True
 
@@ -94,6 +96,15 @@ class Player:
             expected += (loom.WorkflowClosedError, loom.UpdateError, loom.WorkflowExecutionError)
         if not isinstance(error, expected):
             self.odd.append(f"{step.deed} {step.request_id or ''} raised {error!r}")
+
+    def _is_durable(self, deed: Deed) -> bool:
+        """Whether the store has it at the moment at which it is told."""
+        assert self.run_id is not None
+        run, newest = self._network.look(self.script.workflow_id, self.run_id)
+        if run is None or newest is None or deed is Deed.START:
+            return run is not None
+        is_of_chain = newest.first_run_id == (run.first_run_id or run.run_id)
+        return not (newest if is_of_chain else run).status.is_open
 
     # --- what is noted ---
 

@@ -60,6 +60,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.start = start
         self.steps = 0
         self.trace = 0
+        self.is_stuck = False
+        """Whether somebody has seen that it leads nowhere."""
         self.tasks: list[asyncio.Task[Any]] = []
         self.unhandled: list[dict[str, Any]] = []
         self._ready: list[Strand] = []
@@ -116,8 +118,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         Raises ``Stuck`` when so many steps have been taken.
         """
         while not is_over():
-            if self.steps >= steps:
-                raise Stuck(f"after {steps} steps, at {self.now:.3f} s")
+            if self.steps >= steps or self.is_stuck:
+                raise Stuck(f"after {self.steps} steps, at {self.now:.3f} s")
             if not self._ready and not self._pass_time(until):
                 return
             if self._ready:

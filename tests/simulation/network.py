@@ -11,9 +11,9 @@ from random import Random
 from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
-from loom.identifiers import RunKey
+from loom.identifiers import RunId, RunKey, WorkflowId
 from loom.storage.notifier import InProcessNotifier
-from loom.storage.records import Transition, WriteOutcome
+from loom.storage.records import RunRecord, Transition, WriteOutcome
 from loom.storage.repository import LeaseRepository, Repository
 from loom.storage.store import Store
 from loom.testing.processes import Call, InterceptedRepository
@@ -25,6 +25,9 @@ from tests.simulation.plan import CallFault, Plan
 WRITES: Final = frozenset(
     {"write_transitions", "start_runs", "complete_activity_tasks", "send_messages"}
 )
+LONGEST: Final = 1_000
+"""Events; no program's history is nearly as long."""
+
 BATCHES: Final = frozenset({"write_transitions", "start_runs", "complete_activity_tasks"})
 
 
@@ -85,9 +88,18 @@ class Network:
             self._note_commits(arguments[0], answer)
         return answer, None
 
+    def look(
+        self, workflow_id: WorkflowId, run_id: RunId
+    ) -> tuple[RunRecord | None, RunRecord | None]:
+        """That run and the newest of its id as they are in the store, which hears nothing of it."""
+        find = self.repository.find_run
+        return _run(lambda: find(workflow_id, run_id)), _run(lambda: find(workflow_id))
+
     def _note_commits(
         self, transitions: Sequence[Transition], outcomes: Sequence[WriteOutcome]
     ) -> None:
+        if any(transition.expected_sequence > LONGEST for transition in transitions):
+            self.loop.is_stuck = True
         for transition, outcome in zip(transitions, outcomes, strict=True):
             self.counts[f"transition {outcome.value}"] += 1
             if outcome is WriteOutcome.WRITTEN:

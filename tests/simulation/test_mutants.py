@@ -1,0 +1,32 @@
+"""Planted mistakes are found. ``python -m tests.simulation.mutants`` plants all of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS, find
+
+QUICK: Final = (
+    "a repeated message is a new one",
+    "a message that was consumed may come again",
+    "a successor does not know what came before",
+    "messages to other runs are lost",
+    "runs that a turn starts are lost",
+    "attempts are not counted",
+    "a closed run keeps its tasks",
+    "a released run forgets its inbox",
+)
+"""Those that hardly a history does not show, so that it matters little which are looked at."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", QUICK)
+def test_a_planted_mistake_is_found(name: str) -> None:
+    [mutant] = [one for one in MUTANTS if one.name == name]
+    assert find(mutant, range(60)) is not None
+
+
+def test_each_mistake_has_a_name_of_its_own() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
