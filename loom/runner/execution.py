@@ -96,6 +96,8 @@ class Execution:
     ) -> Any:
         """What the call returns; raises ``_TimedOut`` when it takes too long or is too silent."""
         limit, silence = options.start_to_close_timeout, options.heartbeat_timeout
+        if limit is None and silence is None:
+            return await call()
         scope: asyncio.Timeout | None = None
         watch = Silence(attempt, self.clock, silence) if silence is not None else None
         try:
