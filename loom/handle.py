@@ -44,7 +44,8 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         self.run_id = run_id
         """The one run that is meant; ``None`` for the newest with the workflow id."""
         self.is_new = is_new
-        """Whether the start that gave this handle has made the run, and not found it there."""
+        """Whether the start that gave this handle has made the run, and not found it there. Starts
+        with one idempotency key are one start, and all of them have made it."""
 
     async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the run has closed, however long, and return its result.

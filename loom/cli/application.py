@@ -11,11 +11,10 @@ from loom.cli.exits import CommandError, Exit
 
 
 @asynccontextmanager
-async def opened(
-    dsn: str | None, *, codecs: Sequence[loom.PayloadCodec] = ()
-) -> AsyncIterator[loom.Loom]:
-    """An open application. The commonest reason to find nothing is to look elsewhere."""
-    async with loom.Loom(dsn, codecs=codecs) as app:
+async def opened(dsn: str | None, *, codecs: str | None = None) -> AsyncIterator[loom.Loom]:
+    """An open application, with what ``--codecs`` was given. The commonest reason to find nothing
+    is to look elsewhere."""
+    async with loom.Loom(dsn, codecs=_loaded(codecs)) as app:
         try:
             yield app
         except loom.WorkflowNotFoundError as error:
@@ -24,18 +23,37 @@ async def opened(
 
 
 @asynccontextmanager
-async def looked_at(
-    dsn: str | None, *, codecs: Sequence[loom.PayloadCodec] = ()
-) -> AsyncIterator[loom.Loom]:
-    """An open application of which nothing is to be changed: a SQLite file that is not there is
-    not made, and an older schema is not brought up to date. Both are told as errors."""
-    from loom.storage.sql import migrations
-
-    place = dsn or loom.Settings.load().dsn
+async def looked_at(dsn: str | None, *, codecs: str | None = None) -> AsyncIterator[loom.Loom]:
+    """An open application for what is there already: a SQLite file that is not there is not made,
+    since its name is mistyped, and an older schema is not brought up to date. Both are errors."""
+    place = loom.Settings.load().dsn if dsn is None else dsn
     if place.startswith("sqlite"):
-        await migrations.check(place)
+        await _check_file(place)
     async with opened(place, codecs=codecs) as app:
         yield app
+
+
+def _loaded(codecs: str | None) -> Sequence[loom.PayloadCodec]:
+    if codecs is None:
+        return ()
+    # Imported here, for it takes longer than all of `loom --help`.
+    from loom.cli.loading import load_codecs
+
+    return load_codecs(codecs)
+
+
+async def _check_file(place: str) -> None:
+    from loom.storage.sql import migrations
+
+    version = await migrations.current(place)
+    if version is None:
+        raise CommandError(
+            f"there is no Loom database {without_password(place)}. Look at --dsn or LOOM_DSN; a "
+            "new database is made by the first start or worker, or by `loom db upgrade`.",
+            Exit.STORE,
+        )
+    if version != migrations.head():
+        await migrations.check(place)
 
 
 def without_password(dsn: str) -> str:

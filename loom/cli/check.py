@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from loom.cli.exits import Exit
-from loom.cli.options import codecs_option, dsn_option
+from loom.cli.options import codecs_option, dsn_option, json_option
 
 if TYPE_CHECKING:
     from loom.cli.loading import Definitions
@@ -37,14 +37,9 @@ SAMPLE: Final = 10
 @click.option(
     "--strict", is_flag=True, help="Fail for open runs of workflows that the code lacks as well."
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Print for people, or for programs.",
-)
+@json_option
+# As it was spelled once.
+@click.option("--format", "output_format", type=click.Choice(["text", "json"]), hidden=True)
 @click.option("-v", "--verbose", is_flag=True, help="Print also the runs that the code fits.")
 @codecs_option
 @dsn_option
@@ -58,7 +53,8 @@ def check(
     sample: int | None,
     allow_unserved: bool,
     strict: bool,
-    output_format: str,
+    as_json: bool,
+    output_format: str | None,
     verbose: bool,
     codecs: str | None,
     dsn: str | None,
@@ -69,16 +65,15 @@ def check(
     them. Ends with 1 when something was found.
 
     Every open run in the database, and a sample of those that have closed, is replayed against this
-    code. A run that the code does not fit,
-    that no version here serves, or that cannot be read is printed, with where and why. Nothing is
-    written, and workers may go on meanwhile.
+    code. A run that the code does not fit, that no version here serves, or that cannot be read is
+    printed, with where and why. Nothing is written, and workers may go on meanwhile.
 
     With --lint the database is left alone: the code is searched for what differs from one replay to
     the next: clocks, chance, I/O, threads, sets that are iterated over. A finding is lifted by a
     comment in its line, `# loom: ignore[rule]`.
     """
     definitions = _loaded(targets)
-    as_json = output_format == "json"
+    as_json = as_json or output_format == "json"
     if lints:
         if dsn or name or queue or sample is not None:
             raise click.UsageError("--lint reads code alone: it takes no database and no runs.")
@@ -87,7 +82,6 @@ def check(
 
         is_good = lint(definitions.workflows, as_json=as_json)
     else:
-        from loom.cli.loading import load_codecs
         from loom.cli.replay_check import Wanted, check_runs
 
         wanted = Wanted(
@@ -97,7 +91,7 @@ def check(
             check_runs(
                 definitions.workflows,
                 wanted,
-                codecs=load_codecs(codecs),
+                codecs=codecs,
                 as_json=as_json,
                 verbose=verbose,
             )

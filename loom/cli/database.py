@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import loom
+from loom.cli.application import without_password
 from loom.cli.exits import CommandError
 from loom.cli.options import dsn_option
 
@@ -35,12 +36,23 @@ def upgrade(dsn: str | None, revision: str) -> None:
 
 @db.command()
 @click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do it although runs are stored.")
 @dsn_option
-def downgrade(dsn: str | None, revision: str) -> None:
-    """Take the schema back to REVISION. What only newer schemas hold is lost: `base` drops all."""
+def downgrade(dsn: str | None, revision: str, yes: bool) -> None:
+    """Take the schema back to REVISION. What only newer schemas hold is lost: `base` drops all.
+
+    Where runs are stored it is refused, unless --yes is given.
+    """
     from loom.storage.sql import migrations
 
     place = _place(dsn)
+    stored = 0 if yes else asyncio.run(migrations.count_runs(place))
+    if stored:
+        raise CommandError(
+            f"{without_password(place)} holds {stored:,} run{'s' * (stored != 1)}: going back to "
+            f"{revision} drops them, or what of them only newer schemas hold. Repeat with --yes to "
+            "do it; `loom history export --all` saves them before."
+        )
     _migrate(migrations.downgrade(place, revision))
     _tell(place)
 
@@ -57,7 +69,10 @@ def current(dsn: str | None) -> None:
 @db.command()
 @dsn_option
 def check(dsn: str | None) -> None:
-    """Tell whether the schema is the one that this version of Loom needs; exit with 1 if not."""
+    """Tell whether the schema is the one that this version of Loom needs.
+
+    Ends with 0 if it is, with 1 if it is not, and with 4 if the database cannot be asked.
+    """
     from loom.storage.sql import migrations
 
     try:
@@ -68,7 +83,7 @@ def check(dsn: str | None) -> None:
 
 
 def _place(dsn: str | None) -> str:
-    return dsn or loom.Settings.load().dsn
+    return loom.Settings.load().dsn if dsn is None else dsn
 
 
 def _migrate(migration: Coroutine[Any, Any, None]) -> None:

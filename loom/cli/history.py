@@ -70,6 +70,10 @@ def export(
         return
     if run_id:
         raise click.UsageError("--run-id is for the run with an ID.")
+    if output is not None and output.suffix == ".json" and not output.is_dir():
+        raise click.UsageError(
+            f"Many runs go into a folder, or one a line into a FILE.jsonl: {output} is neither."
+        )
     with _writer(output) as write:
         count = asyncio.run(_export_many(True if all_open else None, name, status, write, dsn))
     if output is not None:

@@ -9,9 +9,9 @@ from typing import Unpack
 import click
 
 import loom
-from loom.cli.application import opened, without_password
+from loom.cli.application import looked_at, without_password
 from loom.cli.obstacles import is_overdue
-from loom.cli.options import dsn_option, json_option, moment_option, tag_option
+from loom.cli.options import codecs_option, dsn_option, json_option, moment_option, tag_option
 from loom.cli.output import ago, as_dict, duration, print_json, print_table, tags_in_short
 from loom.filters import FilterKeywords
 from loom.history.status import RunStatus
@@ -26,6 +26,8 @@ from loom.history.status import RunStatus
 @click.option("--open/--closed", "open", default=None, help="Only runs that have (not) ended.")
 @click.option("--name", help="Only runs of this workflow.")
 @click.option("--version", help="Only runs of this version.")
+@click.option("--queue", help="Only runs of this queue.")
+@click.option("--id", metavar="ID", help="Only runs with this workflow id.")
 @click.option("--id-prefix", metavar="TEXT", help="Only runs whose workflow id begins like this.")
 @tag_option("Only runs with this tag; may be given again.")
 @moment_option("--started-after", "Only runs started at that moment or later.")
@@ -34,25 +36,36 @@ from loom.history.status import RunStatus
 @moment_option("--closed-before", "Only runs that ended before.")
 @click.option("--count", is_flag=True, help="Print how many there are, and nothing else.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
+    "--limit",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=100,
+    show_default=True,
+    help="How many at most.",
 )
 @json_option
+@codecs_option
 @dsn_option
 def list_runs(
-    count: bool, limit: int, as_json: bool, dsn: str | None, **filters: Unpack[FilterKeywords]
+    count: bool,
+    limit: int,
+    as_json: bool,
+    codecs: str | None,
+    dsn: str | None,
+    **filters: Unpack[FilterKeywords],
 ) -> None:
     """List runs, the newest first."""
 
     async def fetch() -> tuple[list[loom.WorkflowInfo], str]:
-        async with opened(dsn) as app:
+        async with looked_at(dsn, codecs=codecs) as app:
             return await app.list(limit=limit, **filters), app.dsn
 
     async def ask() -> int:
-        async with opened(dsn) as app:
+        async with looked_at(dsn) as app:
             return await app.count(**filters)
 
     if count:
-        click.echo(asyncio.run(ask()))
+        number = asyncio.run(ask())
+        print_json({"count": number}) if as_json else click.echo(number)
         return
     runs, place = asyncio.run(fetch())
     if as_json:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import click
+
 import loom
-from loom.cli.output import duration
+from loom.cli.output import duration, harmless
 from loom.history.status import RunStatus
+
+_MESSAGES: Final = {
+    "SIGNAL_RECEIVED": "signal",
+    "UPDATE_REQUESTED": "update",
+    "WORKFLOW_CANCEL_REQUESTED": "request to cancel",
+    "WORKFLOW_TERMINATED": "request to terminate",
+    "ACTIVITY_COMPLETED": "result of an activity",
+    "ACTIVITY_FAILED": "failure of an activity",
+}
 
 _PROMPT: Final = timedelta(seconds=2)
 """By then a worker that is there, and not busy, has taken what is due."""
@@ -63,8 +76,49 @@ def is_overdue(since: datetime | None) -> bool:
 
 
 def blocked_in_short(info: loom.WorkflowInfo) -> str | None:
-    """What blocks a run, without a traceback; ``None`` when nothing does."""
+    """What blocks a run, in one line; ``None`` when nothing does."""
     lines = (info.blocked_reason or "").strip().splitlines()
     if not lines:
         return None
-    return lines[-1] if lines[0].startswith("Traceback ") else lines[0]
+    if lines[0].startswith("Traceback "):
+        return lines[-1]
+    return lines[0] if len(lines) == 1 else f"{lines[0].rstrip(':.')} (`loom show` tells more)."
+
+
+def what_unblocks(info: loom.WorkflowInfo) -> str:
+    """What somebody can do about a run that is BLOCKED."""
+    if not info.history_length:
+        # Nothing of it has run, so nothing is lost by beginning anew.
+        return (
+            "Give its workers code that takes this, or start it anew, which loses nothing:\n"
+            f"  loom start {_quoted(info.name)} --version {_quoted(info.version)} "
+            f"--id {_quoted(info.workflow_id)} --on-conflict terminate_existing --input ..."
+        )
+    return (
+        "It is tried again now and then, and by every new worker: it goes on where code fits.\n"
+        f"`loom check` tells of code before; `loom terminate {_quoted(info.workflow_id)}` ends it."
+    )
+
+
+def in_inbox(info: loom.WorkflowInfo) -> str | None:
+    """What a run has been sent and has not taken yet; ``None`` when there is nothing."""
+    told = Counter(
+        _MESSAGES.get(message.type, message.type) + (f" {message.name}" if message.name else "")
+        for message in info.messages
+        if message.type != "WORKFLOW_STARTED"
+    )
+    return ", ".join(f"{what} ({n})" if n > 1 else what for what, n in told.items()) or None
+
+
+def tell_if_blocked(info: loom.WorkflowInfo) -> None:
+    """Who sends something to a run that is BLOCKED should know that it is not taken yet."""
+    if info.status is RunStatus.BLOCKED:
+        click.echo(
+            f"{harmless(info.workflow_id)} is BLOCKED, so this waits until a worker has code that "
+            f"fits: {harmless(blocked_in_short(info) or '')}",
+            err=True,
+        )
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(harmless(text))

@@ -77,11 +77,12 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def _parse_duration(text: str) -> timedelta:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
-        return timedelta(seconds=float(number) * _UNITS[unit])
+        found = timedelta(seconds=float(number) * _UNITS[unit])
     except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{text!r} is no length of time: write 90, 90s, 5m, 2h or 1d."
-        ) from None
+        found = None
+    if found is None or found < timedelta(0):
+        raise click.BadParameter(f"{text!r} is no length of time: write 90, 90s, 5m, 2h or 1d.")
+    return found
 
 
 def _parse_tag(given: str) -> tuple[str, TagValue]:

@@ -63,7 +63,7 @@ async def check_runs(
     workflows: Sequence[type[Any]],
     wanted: Wanted,
     *,
-    codecs: Sequence[loom.PayloadCodec] = (),
+    codecs: str | None = None,
     as_json: bool,
     verbose: bool,
 ) -> bool:

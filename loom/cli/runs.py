@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import IO, Any, Final, get_args
+from typing import IO, Any, Unpack, get_args
 
 import click
 
 import loom
 from loom.authoring.starting import ConflictPolicy, ReusePolicy
-from loom.cli.application import opened
-from loom.cli.obstacles import obstacle
-from loom.cli.options import dsn_option, duration_option, moment_option, parse_json, tag_option
-from loom.cli.output import harmless, print_json
-
-_PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
+from loom.cli.application import looked_at, opened
+from loom.cli.obstacles import tell_if_blocked
+from loom.cli.options import (
+    codecs_option,
+    dsn_option,
+    duration_option,
+    moment_option,
+    parse_json,
+    tag_option,
+)
+from loom.cli.output import harmless, local_time, print_json
+from loom.cli.retries import RetryKeywords, retry_options, retry_policy
+from loom.cli.waits import wait_telling
 
 
 @click.command()
@@ -52,6 +59,11 @@ _PATIENCE: Final = 3.0  # seconds between two looks at what a run is kept up by
 @tag_option("A tag to find the run by; may be given again.")
 @click.option("--memo", type=parse_json, metavar="JSON", help="A note to keep beside the run.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result as JSON.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs: the ids, or the result."
+)
+@retry_options
+@codecs_option
 @dsn_option
 def start(
     name: str,
@@ -70,16 +82,23 @@ def start(
     tags: dict[str, loom.TagValue],
     memo: Any,
     wait: bool,
+    as_json: bool,
+    codecs: str | None,
     dsn: str | None,
+    **retry: Unpack[RetryKeywords],
 ) -> None:
-    """Start the workflow NAME. Prints the workflow id, or the result with --wait."""
+    """Start the workflow NAME. Prints the workflow id, or the result with --wait.
+
+    When an open run has the id, and nothing else is said, that run is the one: it is told, and the
+    exit code is 0. With --on-conflict fail it is 1.
+    """
     if input_file is not None:
         if value is not None:
             raise click.UsageError("Give --input or --input-file, not both.")
         value = parse_json(input_file.read())
 
     async def run() -> None:
-        async with opened(dsn) as app:
+        async with opened(dsn, codecs=codecs) as app:
             handle = await app.start(
                 name,
                 value,
@@ -93,29 +112,36 @@ def start(
                 start_at=start_at,
                 run_timeout=run_timeout,
                 execution_timeout=execution_timeout,
+                retry=retry_policy(**retry),
                 tags=tags,
                 memo=memo,
             )
+            if not handle.is_new:
+                click.echo(await _told_of(handle), err=True)
             if not wait:
-                click.echo(handle.workflow_id)
+                print_json(_as_json(handle)) if as_json else click.echo(handle.workflow_id)
                 return
-            click.echo(f"Waiting for {handle.workflow_id} ...", err=True)
-            print_json(await _result_of(handle))
+            click.echo(f"Waiting for {harmless(handle.workflow_id)} ...", err=True)
+            print_json(await wait_telling(handle.result, handle))
 
     asyncio.run(run())
 
 
-async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
-    """Waits for the result, and tells on the way what keeps the run from having one."""
-    told = None
-    while True:
-        try:
-            return await handle.result(timeout=_PATIENCE)
-        except TimeoutError:
-            known = obstacle(await handle.info())
-            if known not in (None, told):
-                click.echo(f"Still waiting: {harmless(str(known))}", err=True)
-            told = known
+async def _told_of(handle: loom.WorkflowHandle[Any]) -> str:
+    """That a start has started nothing."""
+    info = await handle.info()
+    return (
+        f"{harmless(handle.workflow_id)} is running already, since {local_time(info.created_at)} "
+        f"(run {info.run_id}): nothing was started, and what was given now is not used."
+    )
+
+
+def _as_json(handle: loom.WorkflowHandle[Any]) -> dict[str, Any]:
+    return {
+        "workflow_id": handle.workflow_id,
+        "run_id": handle.run_id,
+        "is_new": handle.is_new,
+    }
 
 
 @click.command()
@@ -125,12 +151,15 @@ async def _result_of(handle: loom.WorkflowHandle[Any]) -> Any:
 def cancel(workflow_id: str, reason: str, dsn: str | None) -> None:
     """Ask the workflow ID to end; its code may clean up first."""
 
-    async def run() -> None:
-        async with opened(dsn) as app:
-            await app.handle(workflow_id).cancel(reason=reason)
+    async def run() -> loom.WorkflowInfo:
+        async with looked_at(dsn) as app:
+            handle = app.handle(workflow_id)
+            await handle.cancel(reason=reason)
+            return await handle.info()
 
-    asyncio.run(run())
-    click.echo(f"Asked {workflow_id} to cancel.")
+    info = asyncio.run(run())
+    click.echo(f"Asked {harmless(workflow_id)} to cancel.")
+    tell_if_blocked(info)
 
 
 @click.command()
@@ -141,8 +170,8 @@ def terminate(workflow_id: str, reason: str, dsn: str | None) -> None:
     """End the workflow ID at once; its code gets no say."""
 
     async def run() -> None:
-        async with opened(dsn) as app:
+        async with looked_at(dsn) as app:
             await app.handle(workflow_id).terminate(reason=reason)
 
     asyncio.run(run())
-    click.echo(f"Terminated {workflow_id}.")
+    click.echo(f"Terminated {harmless(workflow_id)}.")

@@ -10,16 +10,17 @@ from typing import Any
 import click
 
 import loom
-from loom.cli.application import opened
+from loom.cli.application import looked_at
 from loom.cli.events import exact_time, what_happened
 from loom.cli.obstacles import (
     Obstacle,
-    blocked_in_short,
+    in_inbox,
     is_overdue,
     missing_worker,
     obstacle,
+    what_unblocks,
 )
-from loom.cli.options import dsn_option, json_option
+from loom.cli.options import codecs_option, dsn_option, json_option
 from loom.cli.output import (
     ago,
     as_dict,
@@ -51,14 +52,21 @@ class Run:
 @click.option("--history", is_flag=True, help="Show every event.")
 @click.option("--logs", is_flag=True, help="Show what the workflow logged.")
 @json_option
+@codecs_option
 @dsn_option
 def show(
-    workflow_id: str, run_id: str | None, history: bool, logs: bool, as_json: bool, dsn: str | None
+    workflow_id: str,
+    run_id: str | None,
+    history: bool,
+    logs: bool,
+    as_json: bool,
+    codecs: str | None,
+    dsn: str | None,
 ) -> None:
     """Show the workflow ID: where it stands, what it waits for, and how it ended."""
 
     async def fetch() -> Run:
-        async with opened(dsn) as app:
+        async with looked_at(dsn, codecs=codecs) as app:
             return await _fetch(app.handle(workflow_id, run_id=run_id), history, logs)
 
     run = asyncio.run(fetch())
@@ -134,19 +142,20 @@ def _print(run: Run) -> None:
             "times out": _when(info.deadline) if info.closed_at is None else None,
             "updated": _when(info.updated_at),
             "closed": _when(info.closed_at),
-            "tried again" if info.blocked_reason else "next timer": _when(info.wake_at),
+            "next try" if info.blocked_reason else "next timer": _when(info.wake_at),
             "worker": info.worker,
             "events": info.history_length,
+            "inbox": in_inbox(info),
             "waits": _waits(info),
-            "blocked": blocked_in_short(info),
             "result": one_line(run.result) if info.status is RunStatus.COMPLETED else None,
             "failure": run.failure,
         }
     )
     if run.failure and run.failure.cause_traceback:
         click.echo(f"\n{harmless(run.failure.cause_traceback.rstrip())}")
-    if info.blocked_reason and info.blocked_reason != blocked_in_short(info):
-        click.echo(f"\n{harmless(info.blocked_reason.rstrip())}")
+    if info.blocked_reason:
+        _print_heading("Blocked")
+        click.echo(f"{harmless(info.blocked_reason.rstrip())}\n{what_unblocks(info)}")
     _print_activities(info.activities)
     if run.history is not None:
         _print_history(run.history)

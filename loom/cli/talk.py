@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import click
 
 import loom
-from loom.cli.application import opened
+from loom.cli.application import looked_at
 from loom.cli.exits import CommandError, Exit
-from loom.cli.options import dsn_option, parse_json
-from loom.cli.output import print_json
+from loom.cli.obstacles import Obstacle, obstacle, tell_if_blocked
+from loom.cli.options import codecs_option, dsn_option, duration_option, parse_json
+from loom.cli.output import harmless, print_json
+from loom.cli.waits import seconds, wait_telling
 
 
 def _request_id_option[F: Any](command: F) -> F:
@@ -28,18 +31,27 @@ def _request_id_option[F: Any](command: F) -> F:
 @click.argument("name")
 @click.option("--payload", type=parse_json, metavar="JSON", help="What the signal carries.")
 @_request_id_option
+@codecs_option
 @dsn_option
 def signal(
-    workflow_id: str, name: str, payload: Any, request_id: str | None, dsn: str | None
+    workflow_id: str,
+    name: str,
+    payload: Any,
+    request_id: str | None,
+    codecs: str | None,
+    dsn: str | None,
 ) -> None:
     """Send the signal NAME to the workflow ID."""
 
-    async def run() -> None:
-        async with opened(dsn) as app:
-            await app.handle(workflow_id).signal(name, payload, request_id=request_id)
+    async def run() -> loom.WorkflowInfo:
+        async with looked_at(dsn, codecs=codecs) as app:
+            handle = app.handle(workflow_id)
+            await handle.signal(name, payload, request_id=request_id)
+            return await handle.info()
 
-    asyncio.run(run())
-    click.echo(f"Sent {name!r} to {workflow_id}.")
+    info = asyncio.run(run())
+    click.echo(f"Sent {harmless(repr(name))} to {harmless(workflow_id)}.")
+    tell_if_blocked(info)
 
 
 @click.command()
@@ -47,22 +59,38 @@ def signal(
 @click.argument("name")
 @click.argument("payload", type=parse_json, metavar="[JSON]", required=False)
 @_request_id_option
+@duration_option("--timeout", "How long to wait for the result; by default however long it takes.")
+@codecs_option
 @dsn_option
 def update(
-    workflow_id: str, name: str, payload: Any, request_id: str | None, dsn: str | None
+    workflow_id: str,
+    name: str,
+    payload: Any,
+    request_id: str | None,
+    timeout: timedelta | None,
+    codecs: str | None,
+    dsn: str | None,
 ) -> None:
     """Send the update NAME to the workflow ID, and print its result as JSON.
 
-    A rejected or failed one ends with exit code 1 and its reason. Waiting may be interrupted: the
-    update goes on, and sending it again with its --request-id gets its result.
+    A rejected or failed one ends with exit code 1 and its reason. Waiting may be interrupted or
+    time out: the update goes on, and sending it again with its --request-id gets its result. What
+    keeps the run from answering is told meanwhile.
     """
 
-    async def run() -> None:
-        async with opened(dsn) as app:
+    async def run() -> Any:
+        async with looked_at(dsn, codecs=codecs) as app:
             handle = app.handle(workflow_id)
-            print_json(await handle.update(name, payload, request_id=request_id))
+            sent = await handle.start_update(name, payload, request_id=request_id)
+            try:
+                return await wait_telling(sent.result, handle, timeout)
+            except TimeoutError:
+                raise CommandError(
+                    f"workflow {workflow_id!r} has not answered the update in time. It will be "
+                    f"answered yet: send it again with --request-id {sent.update_id} for that."
+                ) from None
 
-    asyncio.run(run())
+    print_json(asyncio.run(run()))
 
 
 @click.command()
@@ -78,13 +106,22 @@ def update(
     metavar="MODULE",
     help="Where the workflow's code is, as module or module:name. May be given again.",
 )
+@duration_option("--timeout", "How long the answer may take; by default however long it takes.")
+@codecs_option
 @dsn_option
 def query(
-    workflow_id: str, name: str, payload: Any, targets: tuple[str, ...], dsn: str | None
+    workflow_id: str,
+    name: str,
+    payload: Any,
+    targets: tuple[str, ...],
+    timeout: timedelta | None,
+    codecs: str | None,
+    dsn: str | None,
 ) -> None:
     """Ask the workflow ID the query NAME, and print the answer as JSON.
 
-    Its history is replayed here, with the code of MODULE; nothing is written.
+    Its history is replayed here, with the code of MODULE; nothing is written, and no worker needs
+    to be there, but for a run that none has begun.
     """
     # Imported here, for it takes longer than all of `loom --help`.
     from loom.authoring.registry import Registry
@@ -92,16 +129,28 @@ def query(
 
     registry = Registry(load(targets).workflows)
 
-    async def run() -> None:
-        async with opened(dsn) as app:
+    async def run() -> Any:
+        async with looked_at(dsn, codecs=codecs) as app:
             info = await app.handle(workflow_id).info()
             code = registry.workflow(info.name, info.version)
             if code is None:
                 raise _not_defined(info)
             handle = app.handle(workflow_id, run_id=info.run_id, workflow=code.cls)
-            print_json(await handle.query(name, payload))
+            try:
+                async with asyncio.timeout(seconds(timeout)):
+                    return await handle.query(name, payload)
+            except (TimeoutError, loom.QueryError) as error:
+                raise _unanswered(workflow_id, error, obstacle(await handle.info())) from error
 
-    asyncio.run(run())
+    print_json(asyncio.run(run()))
+
+
+def _unanswered(workflow_id: str, error: Exception, kept_up: Obstacle | None) -> CommandError:
+    if isinstance(error, TimeoutError):
+        what = f"workflow {workflow_id!r} has not answered in time"
+        return CommandError(f"{what}: {kept_up}." if kept_up else f"{what}.")
+    needs = f" It needs {kept_up.needs}." if kept_up and kept_up.needs else ""
+    return CommandError(f"{error}{'' if isinstance(error, loom.QueryFailedError) else needs}")
 
 
 def _not_defined(info: loom.WorkflowInfo) -> CommandError:

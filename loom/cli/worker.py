@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ import click
 
 import loom
 from loom.cli.exits import Exit
-from loom.cli.options import dsn_option
+from loom.cli.options import codecs_option, dsn_option
 
 if TYPE_CHECKING:
     from loom.cli.loading import Definitions
@@ -29,11 +29,18 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 @click.option("--queue", default="default", show_default=True, help="Which queue to serve.")
 @click.option(
     "--concurrency",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=1_000_000),
     help="How many activities to run at a time.",
 )
+@codecs_option
 @dsn_option
-def worker(targets: tuple[str, ...], queue: str, concurrency: int | None, dsn: str | None) -> None:
+def worker(
+    targets: tuple[str, ...],
+    queue: str,
+    concurrency: int | None,
+    codecs: str | None,
+    dsn: str | None,
+) -> None:
     """Work on workflows and activities until told to stop.
 
     MODULE takes everything decorated in that module; MODULE:ATTRIBUTE one workflow or activity, or
@@ -43,17 +50,21 @@ def worker(targets: tuple[str, ...], queue: str, concurrency: int | None, dsn: s
     second one exits at once.
     """
     # Imported here, for it takes longer than all of `loom --help`.
-    from loom.cli.loading import load
+    from loom.cli.loading import load, load_codecs
 
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    asyncio.run(_serve(load(targets), queue, concurrency, dsn))
+    asyncio.run(_serve(load(targets), queue, concurrency, load_codecs(codecs), dsn))
 
 
 async def _serve(
-    definitions: Definitions, queue: str, concurrency: int | None, dsn: str | None
+    definitions: Definitions,
+    queue: str,
+    concurrency: int | None,
+    codecs: Sequence[loom.PayloadCodec],
+    dsn: str | None,
 ) -> None:
-    async with loom.Loom(dsn) as app:
+    async with loom.Loom(dsn, codecs=codecs) as app:
         worker = app.worker(
             workflows=definitions.workflows,
             activities=definitions.activities,

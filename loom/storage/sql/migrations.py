@@ -21,14 +21,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, NullPool, event, inspect, text
+from sqlalchemy import Connection, NullPool, event, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from loom.errors import SchemaVersionError, StoreUnavailableError
 from loom.storage.sql.dsn import PostgresDsn, SqliteDsn, parse_dsn
 from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
 from loom.storage.sql.postgres import connect
-from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata, workflows
 from loom.storage.sql.sqlite import check_path, exists
 
 type Dsn = str | SqliteDsn | PostgresDsn
@@ -65,6 +65,13 @@ async def current(dsn: Dsn) -> str | None:
     if isinstance(parsed, SqliteDsn) and not exists(parsed):
         return None
     return await _on_connection(parsed, _current, exclusive=False)
+
+
+async def count_runs(dsn: Dsn) -> int:
+    """How many runs are stored, in whatever version of the schema."""
+    if await current(dsn) is None:
+        return 0
+    return await _on_connection(dsn, _count_runs, exclusive=False)
 
 
 def head() -> str:
@@ -206,6 +213,11 @@ def _context(connection: Connection) -> MigrationContext:
 
 def _current(connection: Connection) -> str | None:
     return _context(connection).get_current_revision()
+
+
+def _count_runs(connection: Connection) -> int:
+    count: int = connection.execute(select(func.count()).select_from(workflows)).scalar_one()
+    return count
 
 
 def _differences(connection: Connection) -> list[str]:

@@ -51,9 +51,7 @@ def test_what_would_not_replay_is_printed_and_fails_the_command(shell: Shell) ->
 
 
 def test_programs_read_findings_as_json(shell: Shell) -> None:
-    (finding,) = json.loads(
-        shell.run("check", "--lint", "stamps", "--format", "json", code=1).stdout
-    )
+    (finding,) = json.loads(shell.run("check", "--lint", "stamps", "--json", code=1).stdout)
     assert finding == {
         "path": "stamps.py",
         "line": 14,

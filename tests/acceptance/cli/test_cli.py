@@ -60,10 +60,54 @@ def test_the_schema_goes_up_and_down_and_up(tmp_path: Path, empty_dsn: str) -> N
     assert "loom db upgrade" in shell.run("db", "check", code=1).stderr
     assert "(the newest)" in shell.run("db", "upgrade").stdout
     assert "up to date" in shell.run("db", "check").stdout
-    assert shell.run("db", "downgrade", "base").stdout == "There is no schema now.\n"
+    shell.run("start", "Double", "--input", "1")
+    refused = shell.run("db", "downgrade", "base", code=1).stderr
+    assert "holds 1 run: going back to base drops them" in refused
+    assert "--yes" in refused
+    assert "(the newest)" in shell.run("db", "upgrade").stdout
+    assert shell.run("list", "--count").stdout == "1\n"
+    down = shell.run("db", "downgrade", "base", "--yes").stdout
+    assert down == "There is no schema now.\n"
+    assert shell.run("db", "downgrade", "base").stdout == down
     assert shell.run("db", "current").stdout == "none\n"
     shell.run("db", "upgrade")
     assert shell.run("list").stdout.startswith("There are no runs yet in ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["list", "--count"],
+        ["show", "d"],
+        ["signal", "d", "go"],
+        ["update", "d", "go"],
+        ["cancel", "d"],
+        ["terminate", "d"],
+        ["history", "export", "d"],
+        ["history", "export", "--all"],
+    ],
+)
+def test_a_file_that_is_not_there_is_told_and_not_made(
+    sqlite_shell: Shell, arguments: list[str]
+) -> None:
+    error = sqlite_shell.run(*arguments, code=4).stderr
+    assert f"there is no Loom database {sqlite_shell.dsn}" in error
+    assert [path.name for path in sqlite_shell.folder.iterdir()] == ["shop.py"]
+
+
+def test_an_empty_dsn_is_no_default(sqlite_shell: Shell) -> None:
+    for command in (["list"], ["start", "Double"], ["db", "upgrade"], ["db", "check"]):
+        assert "sqlite:///" in sqlite_shell.run(*command, "--dsn", "", code=2).stderr
+
+
+def test_a_check_of_the_schema_tells_by_its_exit_code(tmp_path: Path, empty_dsn: str) -> None:
+    shell = Shell(tmp_path, empty_dsn)
+    assert "no Loom schema yet" in shell.run("db", "check", code=1).stderr
+    shell.run("db", "upgrade")
+    shell.run("db", "check", code=0)
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    shell.run("db", "check", "--dsn", nowhere, code=4)
 
 
 def test_an_unknown_revision_is_refused(sqlite_shell: Shell) -> None:

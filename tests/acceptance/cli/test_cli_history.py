@@ -124,6 +124,7 @@ def test_an_imported_run_that_no_worker_takes_shows_up_as_such(
         ([], "Give the ID of a workflow, or else --all or --all-open."),
         (["d", "--all"], "Give the ID of a workflow, or else --all or --all-open."),
         (["d", "--name", "Double"], "--name and --status are for --all and --all-open."),
+        (["--all", "-o", "x.json"], "a FILE.jsonl: x.json is neither"),
         (["--all", "--run-id", "1"], "--run-id is for the run with an ID."),
     ],
 )

@@ -79,13 +79,21 @@ def test_lists_only_what_is_asked_for(shell: Shell) -> None:
 
 def test_an_id_or_a_key_decides_whether_a_run_is_started(shell: Shell) -> None:
     double = ["start", "Double", "--input", "1"]
-    shell.run(*double, "--id", "d")
-    shell.run(*double, "--id", "d")
+    [first] = shell.run(*double, "--id", "d").output.splitlines()
+    again = shell.run(*double, "--id", "d")
+    assert (first, again.stdout) == ("d", "d\n")
+    assert "d is running already" in again.stderr
+    started = shell.json(*double, "--id", "e", "--retry-attempts", "3", "--retry-not", "OSError")
+    known = shell.json(*double, "--id", "e")
+    assert (started.pop("is_new"), known.pop("is_new")) == (True, False)
+    assert started == known
+    shell.run("terminate", "e")
     assert (
         "running already" in shell.run(*double, "--id", "d", "--on-conflict", "fail", code=1).stderr
     )
     shell.run(*double, "--id", "d", "--on-conflict", "terminate_existing")
-    assert [run["status"] for run in shell.json("list")] == ["RUNNING", "TERMINATED"]
+    statuses = [run["status"] for run in shell.json("list", "--id", "d")]
+    assert statuses == ["RUNNING", "TERMINATED"]
     shell.run("terminate", "d")
     assert "has run already" in shell.run(*double, "--id", "d", "--reuse", "reject", code=1).stderr
     shell.run(*double, "--id", "d", "--reuse", "allow_failed")
@@ -122,7 +130,9 @@ def test_runs_are_found_by_their_tags_and_more(shell: Shell) -> None:
     assert ids("--tag", "total=12.50", "--tag", "by=Ada L.") == ["d-1"]
     assert ids("--tag", "zip=01234") == ["e-1", "d-1"]
     assert ids("--tag", "total=13") == []
-    assert ids("--id-prefix", "e") == ["e-1"]
+    assert ids("--id-prefix", "e") == ids("--id", "e-1") == ["e-1"]
+    assert ids("--queue", "default") == ["e-1", "d-1"]
+    assert ids("--queue", "fast") == ids("--id", "e") == []
     assert ids("--open", "--version", "1", "--started-after", "2020-01-01") == ["e-1", "d-1"]
     assert ids("--closed") == ids("--started-before", "2020-01-01T12:00+02:00") == []
     assert "by=Ada L., total=12.5, zip=01234" in shell.run("list").stdout
@@ -162,7 +172,12 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "first_run_id",
     }
     assert set(shell.json("list")[0]) == fields
-    assert set(shell.json("show", "d")) == fields | {"activities", "result", "failure"}
+    assert set(shell.json("show", "d")) == fields | {
+        "activities",
+        "messages",
+        "result",
+        "failure",
+    }
 
 
 def test_shows_history_and_logs(shell: Shell) -> None:
@@ -232,6 +247,30 @@ def test_a_cancelled_run_is_cancelled_by_its_code(shell: Shell) -> None:
         shell.run("cancel", "w", "--reason", "changed my mind")
         wait_until(lambda: shell.json("show", "w")["status"] == "CANCELLED")
     assert "changed my mind" in shell.run("show", "w").stdout
+
+
+def test_a_request_that_nobody_has_taken_is_shown(shell: Shell) -> None:
+    shell.run("start", "Wait", "--version", "2", "--id", "w")
+    for _ in range(2):
+        shell.run("signal", "w", "stop")
+    shell.run("cancel", "w")
+    assert re.search(
+        r"inbox +signal stop \(2\), request to cancel\n", shell.run("show", "w").stdout
+    )
+    names = [(message["type"], message["name"]) for message in shell.json("show", "w")["messages"]]
+    signals = [("SIGNAL_RECEIVED", "stop")] * 2
+    assert names == [("WORKFLOW_STARTED", None), *signals, ("WORKFLOW_CANCEL_REQUESTED", None)]
+
+
+def test_a_run_that_is_blocked_says_what_helps_and_what_waits(sqlite_shell: Shell) -> None:
+    with sqlite_shell.worker():
+        sqlite_shell.run("start", "Double", "--input", '"many"', "--id", "d 1")
+        wait_until(lambda: sqlite_shell.json("show", "d 1")["status"] == "BLOCKED")
+    assert "d 1 is BLOCKED, so this waits" in sqlite_shell.run("cancel", "d 1").stderr
+    shown = sqlite_shell.run("show", "d 1").stdout
+    assert shown.count("The input of workflow 'Double'") == 1
+    assert "loom start Double --version 1 --id 'd 1' --on-conflict terminate_existing" in shown
+    assert "request to cancel" in shown
 
 
 def test_a_terminated_run_needs_no_worker_to_end(shell: Shell) -> None:

@@ -30,6 +30,30 @@ def test_a_run_is_talked_to(shell: Shell) -> None:
     assert ask(shell, "t-1", "last", "-m", "shop:Talk") == ["HO"]
 
 
+def test_an_update_that_nobody_answers_says_why_and_how_to_get_its_result(
+    sqlite_shell: Shell,
+) -> None:
+    sqlite_shell.run("start", "Talk", "--id", "t-1")
+    shout = ["update", "t-1", "shout", '{"text": "ho"}']
+    late = sqlite_shell.run(*shout, "--request-id", "r-1", "--timeout", "0", code=1).stderr
+    assert "send it again with --request-id r-1" in late
+    waiting = sqlite_shell.start(*shout, "--request-id", "r-1")
+    assert waiting.stderr is not None
+    assert "no worker has taken it for" in waiting.stderr.readline()
+    with sqlite_shell.worker():
+        answer, _ = waiting.communicate(timeout=DEADLINE)
+    assert json.loads(answer) == "HO"
+
+
+def test_a_query_of_a_run_that_nobody_has_begun_says_what_it_needs(sqlite_shell: Shell) -> None:
+    sqlite_shell.run("start", "Talk", "--id", "t-1")
+    asked = ["query", "t-1", "last", "-m", "shop"]
+    assert "a worker of the queue 'default' with Talk, version 1" in sqlite_shell.run_apart(
+        *asked, "--timeout", "0.1s", code=1
+    )
+    assert "in time" in sqlite_shell.run_apart(*asked, "--timeout", "0.1s", code=1)
+
+
 def test_a_query_needs_the_code_of_the_run(shell: Shell) -> None:
     shell.run("start", "Talk", "--id", "t-1")
     wrong = shell.run_apart("query", "t-1", "last", "-m", "shop:Double", code=2)

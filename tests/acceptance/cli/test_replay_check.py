@@ -103,7 +103,7 @@ def test_programs_read_it_as_json(shell: Shell) -> None:
     start_double(shell, "d")
     shell.run("start", "Wait", "--version", "2", "--id", "w")
     shell.run("start", "Refuse", "--id", "r")
-    told = json.loads(shell.run("check", "shop_next", "--format", "json", code=1).stdout)
+    told = json.loads(shell.run("check", "shop_next", "--json", code=1).stdout)
     assert told["summary"] == {
         "good": False,
         "ok": 0,
