@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,7 +32,7 @@ from loom.storage.records import (
     WriteOutcome,
 )
 from loom.storage.repository import Repository
-from loom.storage.sql import claims, lists, starts, turns, writes
+from loom.storage.sql import claims, lists, plain_starts, starts, turns, writes
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
 from loom.storage.sql.statements import Statements
@@ -124,7 +124,13 @@ class SqlRepository(Repository):
     async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
         if not runs:
             return ()
-        return await self._write(lambda s: starts.start_runs(s, runs))
+        created: Mapping[RunId, StartOutcome] = {}
+        if plain_starts.are_plain(runs):
+            created = await plain_starts.start_plain_runs(self._database, runs)
+        left = [new for new in runs if new.run_id not in created]
+        others = await self._write(lambda s: starts.start_runs(s, left)) if left else []
+        rest = iter(others)
+        return [created.get(new.run_id) or next(rest) for new in runs]
 
     async def send_messages(
         self, messages: Sequence[Message], now: Micros

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final
+
+from sqlalchemy import Column
 
 from loom.errors import StoreError
 from loom.history.status import RunStatus
@@ -166,8 +169,14 @@ class RunState:
         return self.status is not RunStatus.BLOCKED
 
 
-_NEW_ROW: Final = attrgetter(*(column.name for column in RUN_STATE[1:]))
-_TURN_ROW: Final = attrgetter("run_key", *(column.name for column in TURN))
+def _getter(columns: Iterable[Column[Any]]) -> attrgetter[Row]:
+    # Drivers take longer over a text that is a member of an enumeration.
+    names = (column.name for column in columns)
+    return attrgetter(*("status.value" if name == "status" else name for name in names))
+
+
+_NEW_ROW: Final = _getter(RUN_STATE[1:])
+_TURN_ROW: Final = _getter([RUN_STATE[0], *TURN])
 
 
 def born(new: NewRun) -> RunState:

@@ -12,6 +12,7 @@ from loom.storage.sql.statements.history import HistoryStatements
 from loom.storage.sql.statements.labels import LabelStatements
 from loom.storage.sql.statements.lists import ListStatements
 from loom.storage.sql.statements.runs import RunStatements
+from loom.storage.sql.statements.starts import StartsAtOnce
 from loom.storage.sql.statements.tasks import TaskStatements
 from loom.storage.sql.statements.turns import TurnsAtOnce, TurnStatements
 
@@ -32,3 +33,4 @@ class Statements:
         # Only where a statement may have parts that write.
         is_postgres = isinstance(dialect, PostgresDialect)
         self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None
+        self.starts_at_once = StartsAtOnce(dialect) if is_postgres else None
