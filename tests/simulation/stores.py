@@ -18,13 +18,12 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.records import RunRecord
 from loom.storage.repository import Repository
 from loom.storage.sql import migrations
-from loom.storage.sql.dialects import SqliteDialect
 from loom.storage.sql.dsn import SqliteDsn
 from loom.storage.sql.failures import DRIVER_ERRORS, store_error
 from loom.storage.sql.repository import SqlRepository
+from loom.storage.sql.sqlite import SqliteDatabase
 from loom.storage.sql.sqlite import _run as run_transaction
-from loom.storage.sql.statements import Statements
-from loom.storage.sql.transactions import Database, Transaction
+from loom.storage.sql.transactions import Transaction
 from tests.databases import run_apart
 from tests.simulation.loop import SimulatedLoop
 
@@ -95,15 +94,14 @@ def _is_at_rest(run: RunRecord, excused: Collection[WorkflowId]) -> bool:
     return is_set_apart or not run.status.is_open
 
 
-class _InlineDatabase(Database):
+class _InlineDatabase(SqliteDatabase):
     """The real transactions, on a database in memory whose statements may be made to fail.
 
     What the thread of a connection does at a time is done at once.
     """
 
-    statements = Statements(SqliteDialect())
-
     def __init__(self, loop: SimulatedLoop) -> None:
+        # Without connections that have threads.
         self._loop = loop
         self.connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
         self.connection.deserialize(empty_database())
