@@ -241,6 +241,9 @@ async def test_an_outcome_that_meets_a_newer_claim_of_its_run_is_not_lost(app: l
         handle = await app.start(Hanging)
         await eventually(lambda: FLOOR.started == ["x"])
         worker._workflow_loop.stop()
+        # A renewal between the claims would tell the worker, whose loop no longer asks for more,
+        # and set the clock by which they are made.
+        await worker._leases.stop()
         await claim(handle, "another")
         task = await claim(handle, worker.id)
         deliver = worker._activities.deliver
