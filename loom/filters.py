@@ -72,8 +72,8 @@ def _status(status: RunStatus | str | None) -> RunStatus | None:
     if status is None:
         return None
     try:
-        return RunStatus(str(status).upper())
-    except ValueError:
+        return RunStatus(status.upper())
+    except (ValueError, AttributeError):
         known = ", ".join(RunStatus)
         raise ConfigurationError(
             f"There is no status {shown(status)}; there are: {known}."

@@ -42,7 +42,7 @@ def parse_json(text: str | bytes) -> Any:
     """A value written as JSON, for ``click.option(type=parse_json)``."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(
             f"not JSON: {error}. A text needs quotes of its own: '\"text\"'."
         ) from None
@@ -95,7 +95,7 @@ def _parse_tag(given: str) -> tuple[str, TagValue]:
 def _parse_tag_value(text: str) -> TagValue:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _moment_with_zone(text) or text
     return value if isinstance(value, bool | int | float | str) else text
 
@@ -111,7 +111,7 @@ def _moment_with_zone(text: str) -> datetime | None:
 def _parse_moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is no moment: write 2026-05-01, or 2026-05-01T12:30, or with a time zone "
             "2026-05-01T12:30+02:00."

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from loom.errors import HistoryError
 from loom.history import events
+from loom.history.fields import Check, check_of
 from loom.history.upcasters import UPCASTERS, Upcaster
 
 
@@ -162,9 +163,11 @@ def _type_of(cls: type[Any], name: str) -> Any:
 
 def _from_fields(cls: type[Any], plain: dict[str, Any]) -> Any:
     """An object of its plain values, in whose place the fields' own are put."""
-    readers = _READERS.get(cls)
-    if readers is None:
-        readers = _READERS[cls] = _readers(cls)
+    known = _READERS.get(cls)
+    if known is None:
+        known = _READERS[cls] = check_of(cls), _readers(cls)
+    check, readers = known
+    check(plain)
     for name, read in readers.items():
         if name in plain:
             plain[name] = read(plain[name])
@@ -172,7 +175,7 @@ def _from_fields(cls: type[Any], plain: dict[str, Any]) -> Any:
 
 
 _TO_PLAIN: Final = {cls: _writer(cls) for cls in EVENT_TYPES.values()}
-_READERS: Final[dict[type[Any], dict[str, Callable[[Any], Any]]]] = {}
+_READERS: Final[dict[type[Any], tuple[Check, dict[str, Callable[[Any], Any]]]]] = {}
 _PAYLOADS: Final = {
     cls: field
     for cls in EVENT_TYPES.values()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from loom.history.events import ActivityFailed, ArrivalEvent
 from loom.runner.local_calls import LocalCalls
+from loom.runner.transitions import read_last_failure
 from loom.storage.records import PendingTask
 from loom.timeouts import TimeoutType
 
@@ -42,7 +42,7 @@ def _told(event: ActivityFailed, task: PendingTask) -> ActivityFailed:
     """With what is known of the attempts."""
     failure = event.failure
     if task.last_failure is not None:
-        last = json.loads(task.last_failure)["failure"]
-        told = f"{failure.message}; before that it failed: {last['type']}: {last['message']}"
-        failure = replace(failure, message=told, traceback=last["traceback"])
+        last = read_last_failure(task.last_failure)
+        told = f"{failure.message}; before that it failed: {last.type}: {last.message}"
+        failure = replace(failure, message=told, traceback=last.traceback)
     return replace(event, attempt=task.attempt, failure=failure)

@@ -48,6 +48,7 @@ def imported_run(
     Raises ``HistoryFormatError`` when no run can have that history, ``HistoryError`` when one of
     its events is unknown, and ``PayloadError`` when an id or name cannot be stored.
     """
+    _check_storable(history.events)
     events = [stamped_event(record) for record in history.events]
     _check(history, events)
     if not history.status.is_open:
@@ -174,7 +175,6 @@ def _check(history: RunHistory, events: Events) -> None:
         raise HistoryFormatError(
             f"The history says that the run is {history.status}, and its last event is {last.type}."
         )
-    _check_storable(history.events)
 
 
 def _check_storable(records: Sequence[EventRecord]) -> None:

@@ -29,8 +29,9 @@ from loom.history.events import (
     WorkflowTimedOut,
     update_message_id,
 )
+from loom.history.failures import Failure
 from loom.history.status import RunStatus
-from loom.identifiers import Micros
+from loom.identifiers import END_OF_TIME, Micros
 from loom.runner.relations import (
     STARTING,
     TELLING,
@@ -204,7 +205,20 @@ def stamped_event(record: EventRecord) -> tuple[int, Stamped]:
     event = event_of(record)
     if isinstance(event, PassingEvent):
         raise HistoryError(f"A history holds no {event.type}: it is damaged.")
+    if not 0 <= record.recorded_at <= END_OF_TIME:
+        raise HistoryError(f"Event {record.sequence} of a history has an impossible time.")
     return record.sequence, Stamped(event, record.recorded_at, record.message_id)
+
+
+def read_last_failure(attributes: bytes) -> Failure:
+    """How an activity's last attempt failed, of the event that its task keeps meanwhile.
+
+    Raises ``HistoryError`` when it cannot be read.
+    """
+    version = ActivityFailed.schema_version
+    event = decode_event(ActivityFailed.type, version, attributes, None)
+    assert isinstance(event, ActivityFailed)
+    return event.failure
 
 
 def answer_of(event: UpdateAnswer) -> Answer:

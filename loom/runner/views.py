@@ -31,7 +31,7 @@ from loom.history.payloads import PayloadConverter
 from loom.history.tags import TagValue, decode_tag
 from loom.identifiers import Micros, RunId, WorkflowId
 from loom.info import HistoryEvent, LogLine, PendingActivity, PendingMessage, WorkflowInfo
-from loom.runner.transitions import event_of, message_event
+from loom.runner.transitions import event_of, message_event, read_last_failure
 from loom.storage.records import EventRecord, InboxRecord, Labels, LogRecord, PendingTask, RunRecord
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -87,8 +87,8 @@ def _overdue_since(due_at: Micros | None, now: Micros) -> datetime | None:
 def _pending_activity(task: PendingTask, now: Micros) -> PendingActivity:
     last_failure = None
     if task.last_failure is not None:
-        failure = json.loads(task.last_failure)["failure"]
-        last_failure = f"{failure['type']}: {failure['message']}"
+        failure = read_last_failure(task.last_failure)
+        last_failure = f"{failure.type}: {failure.message}"
     due_at = task.available_at if task.lease_owner is None else task.lease_expires_at
     return PendingActivity(
         activity_id=task.activity_id,
@@ -190,7 +190,10 @@ def execution_error(final: Event, workflow_id: WorkflowId, run_id: RunId) -> Wor
 
 
 def _to_datetime(moment: Micros) -> datetime:
-    return _EPOCH + timedelta(microseconds=moment)
+    try:
+        return _EPOCH + timedelta(microseconds=moment)
+    except OverflowError:
+        raise HistoryError(f"A stored time is damaged: no calendar holds {moment} us.") from None
 
 
 def _optional_datetime(moment: Micros | None) -> datetime | None:

@@ -43,7 +43,7 @@ SAMPLES: dict[str, Any] = {
     "of_chain": True,
     "next_run_id": "c" * 32,
     "retry_at": 1_700_000_000_000_000,
-    "tags": {"stage": "spaid", "old": None},
+    "tags": {"stage": "spaid"},
     "memo": '["int",5]',
     "schedule_to_start": 1_000_000,
     "schedule_to_close": 2_000_000,
@@ -91,6 +91,35 @@ ALL = [sample(cls) for cls in EVENT_TYPES.values()]
 @pytest.mark.parametrize("event", ALL, ids=lambda event: event.type)
 def test_every_event_comes_back_as_it_was(event: events.Event) -> None:
     assert decoded(event) == event
+
+
+def test_a_tag_that_was_taken_away_comes_back_as_that() -> None:
+    event = events.TagsSet({"stage": "spaid", "old": None})
+    assert decoded(event) == event
+
+
+@pytest.mark.parametrize(
+    ("type_", "attributes"),
+    [
+        ("TIMER_STARTED", b'{"timer_id": "8", "fire_at": 5}'),
+        ("TIMER_STARTED", b'{"timer_id": 8, "fire_at": 9223372036854775808}'),
+        ("TIMER_STARTED", b'{"timer_id": true, "fire_at": 5}'),
+        ("TIMER_STARTED", b'{"timer_id": 8, "fire_at": 5, "more": 1}'),
+        ("TIMER_STARTED", b'{"timer_id": 8.0, "fire_at": null}'),
+        ("TAGS_SET", b'{"tags": {"stage": 5}}'),
+        ("TAGS_SET", b'{"tags": ["stage"]}'),
+        ("WORKFLOW_CANCEL_REQUESTED", b'{"reason": ["why"]}'),
+        ("WORKFLOW_CANCEL_REQUESTED", b'[["reason", "why"]]'),
+        ("WORKFLOW_STARTED", b'{"name": "a", "version": "1", "flags": [1]}'),
+        ("WORKFLOW_STARTED", b'{"name": "a", "version": "1", "parent": "me"}'),
+        ("WORKFLOW_FAILED", b'{"failure": {"type": 5, "message": "", "traceback": ""}}'),
+    ],
+)
+def test_a_field_of_another_kind_is_damage(type_: str, attributes: bytes) -> None:
+    version = EVENT_TYPES[type_].schema_version
+    payload = b'["NoneType",null]' if type_ == "WORKFLOW_STARTED" else None
+    with pytest.raises(HistoryError, match="damaged"):
+        decode_event(type_, version, attributes, payload)
 
 
 @pytest.mark.parametrize("event", ALL, ids=lambda event: event.type)

@@ -122,9 +122,21 @@ async def test_each_store_refuses_the_dsn_of_the_other() -> None:
         await sqlite.open_store("postgresql://db/loom")
 
 
-@pytest.mark.parametrize(
-    "dsn", ["postgresql://db:many/loom", "postgresql:///loom?host=db&port=many"]
-)
-async def test_what_the_driver_cannot_read_is_a_matter_of_configuration(dsn: str) -> None:
+async def test_what_the_driver_cannot_read_is_a_matter_of_configuration() -> None:
     with pytest.raises(ConfigurationError, match=r"db.*/loom"):
-        await postgres.open_store(dsn)
+        await postgres.open_store("postgresql:///loom?host=db&port=many")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://ada:s3cretdb:5432/loom",
+        "postgresql://ada/x:s3cret@db/loom",
+        "postgresql://ada:s3cret@db/loom\ud800",
+        "postgresql://db:many/loom",
+    ],
+)
+def test_a_damaged_dsn_is_refused_and_its_password_not_shown(dsn: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_dsn(dsn)
+    assert "s3cret" not in str(refused.value)

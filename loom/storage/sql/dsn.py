@@ -17,9 +17,12 @@ _SCHEME: Final = re.compile(
 _SERVER: Final = re.compile(
     # The password is greedy, so that it may hold "@", ":" and "/" as they are.
     r"(?:(?P<user>[^:@/?]*)(?::(?P<password>[^?]*))?@)?"
-    r"(?P<hosts>[^/?@]*)(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
+    r"(?P<hosts>[^/?@]*)(?:/(?P<database>[^?@/]*))?(?:\?(?P<query>.*))?",
     re.DOTALL,
 )
+
+_HOST: Final = r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?"
+_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class PostgresDsn:
 
 
 def parse_dsn(dsn: str) -> SqliteDsn | PostgresDsn:
-    """What a DSN names."""
+    """What a DSN names. Raises ``ConfigurationError``, which does not repeat a password."""
+    if not dsn.isprintable():
+        raise ConfigurationError("this DSN holds control or other unprintable characters")
     match = _SCHEME.fullmatch(dsn)
     if match is None:
         raise ConfigurationError(
@@ -124,7 +129,8 @@ def _with_sqlite_options(dsn: SqliteDsn, options: dict[str, str]) -> SqliteDsn:
 
 def _parse_postgres(rest: str) -> PostgresDsn:
     match = _SERVER.fullmatch(rest)
-    if match is None:
+    # A password that stands where the port or the database does would be shown as they are.
+    if match is None or not _HOSTS.fullmatch(match["hosts"]):
         # Not repeated: it may hold a password.
         raise ConfigurationError(
             "a Postgres DSN looks like postgresql://user:password@host:5432/database, with special "

@@ -45,6 +45,8 @@ def test_a_place_is_shown_without_its_password(dsn: str, shown: str) -> None:
         ["start", "Double", "--input", "1", "--input-file", "-"],
         ["start", "Double", "--input-file", "-"],
         ["start"],
+        ["start", "Double", "--input", "[" * 20_000],
+        ["start", "Double", "--start-at", "9999-12-31T23:59:59-23:59"],
         ["signal", "id", "go", "--payload", "text"],
         ["list", "--status", "sleeping"],
         ["list", "--limit", "0"],
