@@ -9,7 +9,8 @@
             yield store.repository
             await store.close()
 
-``StoreConformance`` does the same for what goes with the repository, by a fixture ``store``.
+``StoreConformance`` does the same for what goes with the repository, by a fixture ``store``, and
+``WorkflowsConformance`` for whole applications, by a fixture ``dsn``.
 
 It needs pytest, pytest-asyncio and Hypothesis, which Loom itself does not install.
 """
@@ -46,6 +47,7 @@ from loom.testing.conformance.suite import (  # noqa: E402
     StatefulConformance,
     StoreConformance,
     TransitionsConformance,
+    WorkflowsConformance,
 )
 
 __all__ = [
@@ -66,4 +68,5 @@ __all__ = [
     "StatefulConformance",
     "StoreConformance",
     "TransitionsConformance",
+    "WorkflowsConformance",
 ]

@@ -19,6 +19,7 @@ from loom.testing.conformance.starts import StartsConformance
 from loom.testing.conformance.stateful import StatefulConformance
 from loom.testing.conformance.stores import StoreConformance
 from loom.testing.conformance.transitions import TransitionsConformance
+from loom.testing.conformance.workflows import WorkflowsConformance
 
 
 class RepositoryConformance(
@@ -61,4 +62,5 @@ __all__ = [
     "StatefulConformance",
     "StoreConformance",
     "TransitionsConformance",
+    "WorkflowsConformance",
 ]
