@@ -30,7 +30,7 @@ Exit codes:
   1    it failed: the awaited workflow did, a check found a difference, ...
   2    wrong usage or bad input
   3    there is no such workflow
-  4    the database is not available, or has the wrong schema
+  4    the database is not available or not there, or has the wrong schema
   130  interrupted
 """
 
