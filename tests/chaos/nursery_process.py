@@ -46,7 +46,8 @@ def main() -> None:
             if 0 in ready:
                 received = os.read(0, 65536)
                 if not received:
-                    return
+                    # Whoever ordered them is gone, and so shall they be.
+                    os.killpg(0, signal.SIGKILL)
                 *lines, rest = (rest + received).split(b"\n")
                 for line in lines:
                     fork(json.loads(line), numbers)
