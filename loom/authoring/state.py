@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     NotRequired,
     Required,
     TypedDict,
+    TypeGuard,
     cast,
     get_args,
     get_origin,
@@ -23,13 +25,14 @@ from typing import (
     is_typeddict,
 )
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from loom.authoring.immutable import private_copy
 from loom.authoring.runtime import Runtime
 from loom.errors import PayloadError
 from loom.history.events import StateSet, StateUpdate
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 
 class StateSchema:
@@ -68,7 +71,7 @@ class StateSchema:
 
     def defaults(self) -> dict[str, Any]:
         """The values of those fields that have one before anything is set."""
-        if isinstance(self.declared, type) and issubclass(self.declared, BaseModel):
+        if _is_pydantic(self.declared):
             model_fields = self.declared.model_fields.items()
             return {
                 name: field.get_default(call_default_factory=True, validated_data={})
@@ -87,7 +90,7 @@ class StateSchema:
         if not self.is_model:
             return dict(values)
         try:
-            if issubclass(self.declared, BaseModel):
+            if _is_pydantic(self.declared):
                 return self.declared.model_validate(dict(values), by_name=True)
             return self.declared(**values)
         except (TypeError, ValueError) as error:
@@ -252,9 +255,17 @@ def _fields(declared: Any) -> dict[str, Any] | None:
     if dataclasses.is_dataclass(declared):
         hints = get_type_hints(declared, include_extras=True)
         return {field.name: hints[field.name] for field in dataclasses.fields(declared)}
-    if isinstance(declared, type) and issubclass(declared, BaseModel):
+    if _is_pydantic(declared):
         return {name: _constrained(field) for name, field in declared.model_fields.items()}
     return None
+
+
+def _is_pydantic(declared: Any) -> TypeGuard[type[BaseModel]]:
+    # Told by name: pydantic takes longer to import than all that a workflow is written with.
+    return isinstance(declared, type) and any(
+        (base.__module__, base.__qualname__) == ("pydantic.main", "BaseModel")
+        for base in declared.__mro__
+    )
 
 
 def _unqualified(hint: Any) -> Any:
