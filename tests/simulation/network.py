@@ -39,8 +39,8 @@ class Network:
     ) -> None:
         self.loop = loop
         self.plan = plan
-        self.break_next: Callable[[int], bool] = lambda after: False
-        """Lets the next transaction fail after so many statements, if it can."""
+        self.break_next: Callable[[int | None], bool] = lambda after: False
+        """Lets the next transaction fail after so many statements, if it can, or not after all."""
         self.repository = repository
         self.chance = chance
         self.commits: list[Commit] = []
@@ -164,6 +164,8 @@ class Line:
                 reply(None, StoreError("something in it is wrong"))
                 return
             answer, error = network.perform(method, call, arguments)
+            # Not every call has a transaction, and the next one is somebody else's.
+            network.break_next(None)
             if method in WRITES:
                 network.writes += 1
                 network.on_write(network.writes, self)

@@ -48,8 +48,9 @@ class SimulatedStore(ABC):
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
         """Whether every run has ended, but for those."""
 
-    def break_next(self, after: int) -> bool:
-        """Let the next transaction fail after so many statements; false when there are none."""
+    def break_next(self, after: int | None) -> bool:
+        """Let the next transaction fail after so many statements, or not after all; false when
+        there are none."""
         return False
 
     @abstractmethod
@@ -176,7 +177,7 @@ class _Sql(SimulatedStore):
         )
         return all(id_ in excused and status == RunStatus.BLOCKED for id_, status in rows)
 
-    def break_next(self, after: int) -> bool:
+    def break_next(self, after: int | None) -> bool:
         self.database.break_after = after
         return True
 
