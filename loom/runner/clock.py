@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -30,8 +31,11 @@ class Clock(ABC):
     def now(self) -> Micros:
         """The moment now, by the database's clock as far as it is known."""
 
-    async def synchronise(self, repository: LeaseRepository) -> None:  # noqa: B027
-        """Set the clock by the database's. One that is not real has nothing to set."""
+    async def synchronise(  # noqa: B027
+        self, repository: LeaseRepository, *, seconds: float = math.inf
+    ) -> None:
+        """Set the clock by the database's, in about so many seconds. One that is not real has
+        nothing to set."""
 
     def call_at(self, moment: Micros, callback: Callable[[], object]) -> Alarm:
         """Call back on the event loop at that moment, or soon when it has passed."""
@@ -82,16 +86,21 @@ class SystemClock(Clock):
     def now(self) -> Micros:
         return self._steady() + self._ahead
 
-    async def synchronise(self, repository: LeaseRepository) -> None:
+    async def synchronise(self, repository: LeaseRepository, *, seconds: float = math.inf) -> None:
         """The answer is taken to be from the middle of the round trip, as in Cristian's algorithm
-        (Distributed Computing 3, 1989), of the quickest of three."""
+        (Distributed Computing 3, 1989), of the quickest of three, or of as many as there is time
+        for."""
         best_trip: Micros | None = None
+        left = seconds * MICROS_PER_SECOND
         for _ in range(3):
             before = self._steady()
             theirs = await repository.current_time()
             trip = self._steady() - before
             if best_trip is None or trip < best_trip:
                 best_trip, self._ahead = trip, theirs - before - trip // 2
+            left -= trip
+            if left < trip:
+                return
 
     def _wall(self) -> Micros:
         return time.time_ns() // 1000

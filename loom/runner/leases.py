@@ -161,9 +161,12 @@ class LeaseKeeper:
 
     async def _renew_with(self, repository: LeaseRepository, woken: asyncio.Event) -> None:
         while not self._stop.is_set():
-            await self._clock.synchronise(repository)
-            await self._renew(repository)
             next_at = self._steady() + self._interval
+            await self._renew(repository)
+            # Only in the time that is left: far from the database, a renewal that waited for the
+            # clock would come when the leases have run out.
+            if not self._stop.is_set() and (left := next_at - self._steady()) > 0:
+                await self._clock.synchronise(repository, seconds=left)
             while not self._stop.is_set() and (left := next_at - self._steady()) > 0:
                 await _wait(woken, left)
                 if woken.is_set() and not self._stop.is_set():

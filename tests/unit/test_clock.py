@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 from unittest.mock import patch
+
+import pytest
 
 from loom.runner.clock import SystemClock
 
@@ -31,6 +34,28 @@ async def test_the_clock_goes_by_the_databases() -> None:
     database.ahead = -HOUR
     await clock.synchronise(database)  # type: ignore[arg-type]
     assert distance(clock, database) < CLOSE
+
+
+@pytest.mark.parametrize(("seconds", "trips"), [(math.inf, 3), (2.5, 2), (1.5, 1), (0.0, 1)])
+async def test_the_database_is_asked_as_often_as_there_is_time_for(
+    seconds: float, trips: int
+) -> None:
+    class Clock(SystemClock):
+        def _steady(self) -> int:
+            return 1_000_000 * database.asked
+
+    class Distant:
+        """Each answer takes a second."""
+
+        asked = 0
+
+        async def current_time(self) -> int:
+            self.asked += 1
+            return 0
+
+    database = Distant()
+    await Clock().synchronise(database, seconds=seconds)  # type: ignore[arg-type]
+    assert database.asked == trips
 
 
 def test_a_step_of_the_systems_clock_does_not_step_it() -> None:

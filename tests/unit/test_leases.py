@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -68,13 +69,17 @@ HELD = Leases((RunLease(1, 3),), (TaskLease(1, 2, 1),))
 
 @asynccontextmanager
 async def keeping(
-    store: Renewals, held: HeldLeases, options: RunnerOptions = OPTIONS
+    store: Renewals,
+    held: HeldLeases,
+    options: RunnerOptions = OPTIONS,
+    clock: SystemClock | None = None,
+    keeper_class: type[LeaseKeeper] = LeaseKeeper,
 ) -> AsyncIterator[tuple[LeaseKeeper, list[Leases]]]:
     lost: list[Leases] = []
-    keeper = LeaseKeeper(
+    keeper = keeper_class(
         held=held,
         owner="me",
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         options=options,
         connect=store.connect,
         on_lost=lost.append,
@@ -153,6 +158,54 @@ async def test_a_store_that_is_away_is_asked_again(store: Renewals, held: HeldLe
     async with keeping(store, held):
         await eventually(lambda: bool(store.seen))
     assert store.connections == 4
+
+
+class FarAway(Renewals):
+    """A store for which each round trip makes the clocks skip three quarters of an interval."""
+
+    TRIP = 750_000
+    OPTIONS = RunnerOptions(lease=3_000_000, stall=10**18)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.passed = 0
+
+    async def current_time(self) -> int:
+        self.asked.append("time")
+        self.passed += self.TRIP
+        return await super().current_time()
+
+    async def extend_leases(self, leases: Leases, owner: str, expires_at: int) -> Leases:
+        self.asked.append("renewal")
+        self.passed += self.TRIP
+        return await super().extend_leases(leases, owner, expires_at)
+
+
+async def test_far_from_the_store_renewals_do_not_wait_for_the_clock(held: HeldLeases) -> None:
+    store = FarAway()
+
+    class Clock(SystemClock):
+        def _steady(self) -> int:
+            return super()._steady() + store.passed
+
+    class Keeper(LeaseKeeper):
+        def _steady(self) -> float:
+            return super()._steady() + store.passed / 1_000_000
+
+    async with keeping(store, held, store.OPTIONS, Clock(), Keeper):
+        await eventually(lambda: store.asked.count("renewal") >= 5)
+    # There is an interval for each; the leases run out in three.
+    assert store.asked[0] == "renewal"
+    assert ("time", "time") not in pairwise(store.asked)
+
+
+async def test_the_clock_goes_by_the_stores_between_renewals(held: HeldLeases) -> None:
+    store = FarAway()
+    store.TRIP = 0
+    async with keeping(store, held, RunnerOptions(lease=300_000)):
+        await eventually(lambda: store.asked.count("time") >= 6)
+    assert store.asked[0] == "renewal"
 
 
 async def test_a_keeper_stops_before_it_has_well_begun(store: Renewals, held: HeldLeases) -> None:
