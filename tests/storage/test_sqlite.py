@@ -18,9 +18,10 @@ from loom.identifiers import Micros
 from loom.storage.records import Leases, RunFilter, RunLease
 from loom.storage.sql import sqlite
 from loom.storage.sql.dsn import SqliteDsn
+from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.sqlite import SqliteStore
 from loom.storage.sql.transactions import Query, Transaction
-from loom.testing.conformance.scene import ALICE, NOW, Scene
+from loom.testing.conformance.scene import ALICE, NOW, Scene, message, turn
 
 
 @pytest.fixture
@@ -71,6 +72,35 @@ def test_every_connection_loses_nothing_and_waits(
     assert read("wal_autocheckpoint") == checkpoint
     assert read("query_only") == is_read_only
     connection.close()
+
+
+async def test_only_the_claim_of_a_run_does_not_wait_for_the_disk(path: Path) -> None:
+    said: list[str] = []
+
+    def connect(dsn: SqliteDsn) -> sqlite3.Connection:
+        connection = sqlite.connect_writer(dsn)
+        connection.set_trace_callback(said.append)
+        return connection
+
+    def durability() -> list[str]:
+        spoken = [line for line in said if line.startswith("PRAGMA") or line == "COMMIT"]
+        said.clear()
+        return spoken
+
+    on_disk = ["PRAGMA synchronous = FULL", "COMMIT"]
+    database = sqlite.SqliteDatabase(SqliteDsn(str(path)), threading.Lock(), connect)
+    scene = Scene(SqlRepository(database))
+    try:
+        run = await scene.start()
+        assert durability() == on_disk
+        await scene.send(message(run, "m-1"))
+        assert durability() == on_disk
+        [task] = await scene.claim()
+        assert durability() == ["PRAGMA synchronous = NORMAL", "COMMIT"]
+        await scene.write(turn(task))
+        assert durability() == on_disk
+    finally:
+        await database.close()
 
 
 # --- callers that go away ------------------------------------------------------------------------

@@ -185,7 +185,10 @@ class SqliteDatabase(Database):
         return await self._reader.run(partial(_run, transaction, "BEGIN"))
 
     async def write[T](self, transaction: Transaction[T]) -> T:
-        return await self._writer.run(partial(_write, transaction, self._writing))
+        return await self._writer.run(partial(_write, transaction, self._writing, _ON_DISK))
+
+    async def write_for_now[T](self, transaction: Transaction[T]) -> T:
+        return await self._writer.run(partial(_write, transaction, self._writing, _IN_ORDER))
 
     async def write_at_once(self, query: Query) -> Rows:
         def transaction() -> Transaction[Rows]:
@@ -205,10 +208,22 @@ class SqliteDatabase(Database):
         await self._writer.close()
 
 
+_ON_DISK: Final = "PRAGMA synchronous = FULL"
+"""Commits wait for the disk: in WAL mode anything less may lose the last when the power goes."""
+
+_IN_ORDER: Final = "PRAGMA synchronous = NORMAL"
+"""The log stays in order: the next commit that waits for the disk takes this one along."""
+
+
 def _write[T](
-    transaction: Transaction[T], writing: threading.Lock, connection: sqlite3.Connection
+    transaction: Transaction[T],
+    writing: threading.Lock,
+    durability: str,
+    connection: sqlite3.Connection,
 ) -> T:
     with writing:
+        # Said every time, so that no failure can leave the connection with less.
+        connection.execute(durability)
         # A transaction that begins by reading and then wants to write fails at once when another
         # has written in between, however long the busy timeout.
         return _run(transaction, "BEGIN IMMEDIATE", connection)

@@ -61,6 +61,11 @@ class Database(ABC):
         A caller that is cancelled leaves it either committed or rolled back.
         """
 
+    async def write_for_now[T](self, transaction: Transaction[T]) -> T:
+        """``write`` what means nothing any more once the machine has lost its power, and on which
+        others only build by writes of their own."""
+        return await self.write(transaction)
+
     @abstractmethod
     async def write_at_once(self, query: Query) -> Rows:
         """Run one statement that is a transaction by itself."""
