@@ -38,6 +38,7 @@ from loom.authoring.user_code import (
     unwrapped,
 )
 from loom.engine.environment_watch import watch_environment
+from loom.engine.exception_watch import watch_exceptions
 from loom.engine.forgotten import excuse
 from loom.engine.guards import Guard
 from loom.engine.loop import DeterministicLoop, WorkflowTask
@@ -70,6 +71,7 @@ class CallWatch:
         if self._tool is not None:
             _monitoring.register_callback(self._tool, _CALL, self._on_call)
             watch_environment(self._tool)
+            watch_exceptions(self._tool)
 
     def watch(self, workflow: type) -> None:
         """Watch a workflow's class, and what its code mentions."""

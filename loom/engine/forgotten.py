@@ -2,8 +2,8 @@
 
 Python tells of one when it is let go of, by a warning. A run must be halted for it, or it would go
 on as if the activity had run; but not when the coroutine was let go of because something else went
-wrong between the call and its ``await``. So it is looked at who lets it go, and by which
-instruction.
+wrong between the call and its ``await``. So it is looked at who lets it go, by which instruction,
+and whether any exception was handled since it was asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ by another. Not what an exception makes it leave."""
 
 
 class Tracker(Protocol):
-    """Who is told of a coroutine that was forgotten."""
+    """Who is told of a coroutine that was forgotten, and counts the exceptions that are handled."""
+
+    handled: int
 
     def on_forgotten(self, call: str, code: CodeType, line: int) -> None: ...
 
@@ -38,7 +40,7 @@ def track(
 ) -> object:
     """What a coroutine is to hold until it begins."""
     # Not the frame itself, which has the coroutine.
-    told = partial(_let_go, tracker, call, frame.f_code, frame.f_lasti)
+    told = partial(_let_go, tracker, tracker.handled, call, frame.f_code, frame.f_lasti)
     return weakref.ref(coroutine, told)
 
 
@@ -49,8 +51,11 @@ def excuse(coroutine: object) -> None:
         frame.f_locals.get("held", []).clear()
 
 
-def _let_go(tracker: Tracker, call: str, code: CodeType, position: int, gone: object) -> None:
-    if _is_forgotten(code, sys._getframe(1)):
+def _let_go(
+    tracker: Tracker, handled: int, call: str, code: CodeType, position: int, gone: object
+) -> None:
+    # Whatever has been handled meanwhile may have kept the code from awaiting it.
+    if tracker.handled == handled and _is_forgotten(code, sys._getframe(1)):
         tracker.on_forgotten(call, code, _line(code, position))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -195,6 +196,68 @@ async def _list_fails(ctx: Ctx) -> Any:
         return "failed"
 
 
+async def _comprehension_fails(ctx: Ctx) -> Any:
+    try:
+        return await asyncio.gather(*[ctx.activity(add, 1, [1][n]) for n in range(3)])
+    except IndexError:
+        return "failed"
+
+
+async def _suppressed_in_place(ctx: Ctx) -> Any:
+    with contextlib.suppress(KeyError):
+        asked = ctx.activity(clean)
+        _broken()
+        return await asked
+    return "failed"
+
+
+async def _handled_in_place_and_again(ctx: Ctx) -> Any:
+    for _ in range(2):
+        asked = ctx.activity(clean)
+        try:
+            _broken()
+        except KeyError:
+            continue
+        await asked
+    return "failed"
+
+
+async def _or_else(asked: Awaitable[Any], seconds: float) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.sleep(seconds)
+            return await asked
+    except TimeoutError:
+        return "failed"
+
+
+async def _helper_gives_up(ctx: Ctx) -> Any:
+    return await _or_else(ctx.activity(clean), 0)
+
+
+async def _helper_returns_in_spite_of_it(ctx: Ctx) -> Any:
+    async def ask() -> str:
+        asked = ctx.activity(clean)
+        try:
+            return str(_broken())
+        except KeyError:
+            return "failed" if asked else ""
+
+    return await ask()
+
+
+async def _async_generator_is_left(ctx: Ctx) -> Any:
+    async def ask() -> AsyncIterator[str]:
+        asked = ctx.activity(clean)
+        yield "failed"
+        await asked
+
+    asking = ask()
+    answer = await anext(asking)
+    await asking.aclose()
+    return answer
+
+
 async def _closed(ctx: Ctx) -> Any:
     unwanted = ctx.activity(clean)
     held = ctx.sleep(1)
@@ -224,6 +287,8 @@ async def _gathered_and_cancelled(ctx: Ctx) -> Any:
     "code",
     [
         *(_arguments_fail, _helper_fails, _helper_fails_by_name, _group_fails, _generator_fails),
+        *(_comprehension_fails, _suppressed_in_place, _handled_in_place_and_again),
+        *(_helper_gives_up, _helper_returns_in_spite_of_it, _async_generator_is_left),
         *(_list_fails, _closed, _cancelled_before_it_begins, _gathered_and_cancelled),
     ],
 )
