@@ -90,7 +90,7 @@ class ActivityTasks:
                 names=names,
                 now=now,
                 lease_expires_at=now + self._worker.options.lease,
-                limit=min(self._slots.room(), _CLAIM_BATCH),
+                limit=min(self._slots.room(names), _CLAIM_BATCH),
             )
         )
         for task in claimed.tasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from loom.authoring.activity import ActivityDefinition
 from loom.authoring.registry import Registry
@@ -33,9 +33,10 @@ class Slots:
         self._starved = len(with_room) < len(self._activities)
         return with_room
 
-    def room(self) -> int:
-        """How many activities may be taken without asking which."""
-        return min(free for free in self._free.values() if free > 0)
+    def room(self, names: Iterable[str]) -> int:
+        """How many of these activities, for each of which there is room, may be taken without
+        asking which."""
+        return min(self._free[kind] for kind in {self._kind(name) for name in names})
 
     def reserve(self, name: str) -> bool:
         """Take a place, if there is one for this activity."""
