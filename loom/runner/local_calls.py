@@ -20,12 +20,12 @@ from loom.errors import LoomError
 from loom.history.events import ActivityCompleted, ActivityFailed, Stamped
 from loom.history.failures import failure_from
 from loom.identifiers import RunId, WorkflowId
+from loom.runner.activity_changes import activity_changes
 from loom.runner.attempts import Attempt, AttemptOutcome, Parked, Retry
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
 from loom.runner.execution import Execution
 from loom.runner.outcomes import in_time, retry_at
-from loom.runner.transitions import scheduled_activities
 
 _log = logging.getLogger("loom.worker")
 
@@ -184,7 +184,7 @@ class LocalActivities:
                 return decision
             calls.follow(instance)
             is_awaited = calls.are_running or calls.have_ended
-            others_wait = bool(decision.answers or scheduled_activities(decision))
+            others_wait = bool(decision.answers or activity_changes(decision).asked)
             if others_wait or not is_awaited:
                 return decision
             await calls.wait(clock)

@@ -14,8 +14,6 @@ from loom.errors import HistoryError
 from loom.history.codec import decode_event, encode_attributes
 from loom.history.events import (
     FINAL_STATUS,
-    ActivityCancelRequested,
-    ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
     Event,
@@ -32,6 +30,7 @@ from loom.history.events import (
 from loom.history.failures import Failure
 from loom.history.status import RunStatus
 from loom.identifiers import END_OF_TIME, Micros
+from loom.runner.activity_changes import ActivityChanges, Asked
 from loom.runner.relations import (
     STARTING,
     TELLING,
@@ -50,7 +49,6 @@ from loom.storage.records import (
     NewTask,
     RunRecord,
 )
-from loom.timeouts import TimeoutType
 from loom.values import value
 
 
@@ -65,8 +63,13 @@ class LeasePlan:
     """New activities that it starts itself."""
 
 
-def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -> Effects:
-    """Everything that a decision changes, for a run whose last event has the sequence ``after``."""
+def effects_of(
+    decision: Decision, changes: ActivityChanges, *, after: int, at: Micros, plan: LeasePlan
+) -> Effects:
+    """Everything that a decision changes, for a run whose last event has the sequence ``after``.
+
+    ``changes`` is what the decision means for activities.
+    """
     open_, events, relatives = decision.status.is_open, decision.events, decision.relatives
     # Most turns concern nobody else: then what would is not looked for.
     kinds = {type(stamped.event) for stamped in events}
@@ -74,8 +77,8 @@ def effects_of(decision: Decision, *, after: int, at: Micros, plan: LeasePlan) -
         status=decision.status,
         recorded_at=at,
         events=event_records(events, after),
-        tasks=_new_tasks(decision, after, plan) if open_ and ActivityScheduled in kinds else (),
-        finished_tasks=_finished_tasks(decision) if open_ else (),
+        tasks=_new_tasks(changes.asked, after, plan),
+        finished_tasks=changes.finished if open_ else (),
         starts=() if kinds.isdisjoint(STARTING) else starts_of(events, relatives, at),
         messages=() if kinds.isdisjoint(TELLING) else messages_of(events, relatives),
         logs=tuple(map(_log_record, decision.logs)),
@@ -142,41 +145,6 @@ def cancelled_effects(run: RunRecord, arrivals: Sequence[Stamped]) -> Effects:
         events=event_records([*started, asked, Stamped(ended, asked.at)], run.sequence),
         messages=farewells(ended, relatives),
     )
-
-
-def scheduled_activities(decision: Decision) -> list[ActivityScheduled]:
-    """The activities that a turn asked for and did not call off again."""
-    if not decision.status.is_open:
-        return []
-    cancelled = _cancelled(decision)
-    return [
-        stamped.event
-        for stamped in decision.events
-        if isinstance(stamped.event, ActivityScheduled)
-        and not stamped.event.local
-        and stamped.event.activity_id not in cancelled
-    ]
-
-
-def ended_activities(decision: Decision) -> list[int]:
-    """The ids of activities that a turn called off, or took the outcome of."""
-    return [
-        stamped.event.activity_id
-        for stamped in decision.events
-        if isinstance(stamped.event, ActivityCompleted | ActivityFailed | ActivityCancelRequested)
-    ]
-
-
-def called_off_activities(decision: Decision) -> set[int]:
-    """The ids of earlier activities that a turn no longer waits for, though they may be running."""
-    called_off = _cancelled(decision)
-    for stamped in decision.events:
-        if isinstance(event := stamped.event, ActivityFailed):
-            if event.timeout is TimeoutType.SCHEDULE_TO_CLOSE:
-                called_off.add(event.activity_id)
-        elif isinstance(event, ActivityScheduled):
-            called_off.discard(event.activity_id)
-    return called_off
 
 
 def event_records(events: Sequence[Stamped], after: int) -> list[EventRecord]:
@@ -254,37 +222,21 @@ def new_task(
     )
 
 
-def _new_tasks(decision: Decision, after: int, plan: LeasePlan) -> list[NewTask]:
-    cancelled = _cancelled(decision)
+def _new_tasks(asked: Sequence[Asked], after: int, plan: LeasePlan) -> list[NewTask]:
     return [
-        new_task(event, sequence, at=stamped.at, leased=event.activity_id in plan.activity_ids)
-        for sequence, stamped in enumerate(decision.events, after + 1)
-        if isinstance(event := stamped.event, ActivityScheduled)
-        and not event.local
-        and event.activity_id not in cancelled
+        new_task(
+            each.scheduled,
+            after + 1 + each.position,
+            at=each.at,
+            leased=each.scheduled.activity_id in plan.activity_ids,
+        )
+        for each in asked
     ]
-
-
-def _finished_tasks(decision: Decision) -> list[int]:
-    scheduled_now = {
-        stamped.event.activity_id
-        for stamped in decision.events
-        if isinstance(stamped.event, ActivityScheduled)
-    }
-    return [id_ for id_ in ended_activities(decision) if id_ not in scheduled_now]
 
 
 def _tags(decision: Decision) -> dict[str, str | None]:
     changes = [s.event.tags for s in decision.events if isinstance(s.event, TagsSet)]
     return {name: value for change in changes for name, value in change.items()}
-
-
-def _cancelled(decision: Decision) -> set[int]:
-    return {
-        stamped.event.activity_id
-        for stamped in decision.events
-        if isinstance(stamped.event, ActivityCancelRequested)
-    }
 
 
 def _log_record(line: LoggedLine) -> LogRecord:

@@ -10,6 +10,7 @@ from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
 from loom.history.events import ActivityScheduled, Stamped
 from loom.identifiers import Micros, RunId
+from loom.runner.activity_changes import activity_changes
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.clock import Clock
@@ -17,10 +18,7 @@ from loom.runner.context import WorkerContext
 from loom.runner.owned_run import OwnedRun
 from loom.runner.transitions import (
     LeasePlan,
-    called_off_activities,
     effects_of,
-    ended_activities,
-    scheduled_activities,
 )
 from loom.storage.notifier import (
     CALLED_OFF,
@@ -48,6 +46,8 @@ class Turn:
     """New activities for which this worker has kept a slot."""
     called_off: frozenset[int]
     """Activities of earlier turns that nobody waits for any more."""
+    ended: Sequence[int]
+    """Activities that it called off, or took the outcome of."""
     keeps_run: bool
     """Whether the run stays with this worker, because something of it goes on here."""
 
@@ -89,12 +89,14 @@ class Turns:
             local: ids of the run's activities that are running in this worker.
         """
         now = self._clock.now()
-        reserved = [s for s in scheduled_activities(decision) if self._activities.reserve(s)]
+        is_open, changes = decision.status.is_open, activity_changes(decision)
+        asked = [each.scheduled for each in changes.asked]
+        reserved = [scheduled for scheduled in asked if self._activities.reserve(scheduled)]
         decision = self._without_begun(decision, instance, reserved)
-        still_local = set(local).difference(ended_activities(decision))
+        still_local = set(local).difference(changes.ended)
         due_again = decision.wake_at is not None and decision.wake_at <= now
-        keeps = decision.status.is_open and bool(reserved or still_local or due_again)
-        if decision.status.is_open and instance.awaited_local_calls:
+        keeps = is_open and bool(reserved or still_local or due_again)
+        if is_open and instance.awaited_local_calls:
             # However it is given back, whoever takes it over must run them again at once.
             keeps, decision = True, replace(decision, wake_at=now)
         lease_until = now + self._worker.options.lease
@@ -103,11 +105,11 @@ class Turns:
             tasks_until=lease_until,
             activity_ids=frozenset(s.activity_id for s in reserved),
         )
-        effects = effects_of(decision, after=after, at=max(now, instance.now), plan=plan)
-        called_off = called_off_activities(decision)
-        if not decision.status.is_open:
-            called_off.update(instance.awaited_activities)
-        return Turn(decision, effects, instance.now, reserved, frozenset(called_off), keeps)
+        effects = effects_of(decision, changes, after=after, at=max(now, instance.now), plan=plan)
+        called_off = frozenset(changes.called_off)
+        if not is_open:
+            called_off = called_off.union(instance.awaited_activities)
+        return Turn(decision, effects, instance.now, reserved, called_off, changes.ended, keeps)
 
     def _without_begun(
         self,
@@ -167,7 +169,7 @@ class Turns:
         closed = not turn.decision.status.is_open
         if closed and owned.calls is not None:
             owned.calls.give_up()
-        unwanted = tuple(owned.local) if closed else ended_activities(turn.decision)
+        unwanted = tuple(owned.local) if closed else turn.ended
         for activity_id in unwanted:
             attempt = owned.local.pop(activity_id, None)
             if attempt is not None:

@@ -10,6 +10,7 @@ import pytest
 from loom.errors import PayloadError
 from loom.history.events import TagsSet
 from loom.history.tags import encode_tags
+from loom.runner.activity_changes import activity_changes
 from loom.runner.transitions import LeasePlan, effects_of
 from tests.engine_harness import Play
 from tests.unit.workflows import Ctx, clean, workflow_of
@@ -89,7 +90,8 @@ def test_the_last_of_several_changes_in_one_turn_is_what_is_written(play: Play) 
 
     run = play(workflow_of(code))
     decision = run.deliver(run.signalled("go", None))
-    effects = effects_of(decision, after=1, at=run.now, plan=LeasePlan())
+    changes = activity_changes(decision)
+    effects = effects_of(decision, changes, after=1, at=run.now, plan=LeasePlan())
     assert effects.tags == {"stage": "ssent", "by": None}
 
 
