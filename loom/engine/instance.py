@@ -212,8 +212,11 @@ class WorkflowInstance(RunRuntime):
         """When the next timer or deadline is due; ``None`` when there is none to wait for."""
         if not self.is_open:
             return None
-        end = None if self._limits is None else self._limits.deadline
-        moments = (self._timers.next_at, self._activities.next_deadline, end)
+        timer, deadline, limits = self._timers.next_at, self._activities.next_deadline, self._limits
+        if timer is None and deadline is None and limits is None:
+            # As of most runs, which are asked several times in a turn.
+            return None
+        moments = (timer, deadline, None if limits is None else limits.deadline)
         return min([moment for moment in moments if moment is not None], default=None)
 
     @property
