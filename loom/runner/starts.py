@@ -136,9 +136,26 @@ class LocalStarter:
         """Start a run and take its first turn."""
         written = self._begin(workflow, request, writer)
         self._starting.add(written)
-        written.add_done_callback(self._starting.discard)
         # A starter that is cancelled leaves the run behind, and the worker with it to look after.
-        return await asyncio.shield(written)
+        # As `asyncio.shield` would have it, at half its callbacks.
+        told: asyncio.Future[StartOutcome] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(partial(self._tell, told))
+        return await told
+
+    def _tell(
+        self, told: asyncio.Future[StartOutcome], written: asyncio.Future[StartOutcome]
+    ) -> None:
+        self._starting.discard(written)
+        # Asked for also when nobody waits for it any more, or asyncio would complain.
+        error = None if written.cancelled() else written.exception()
+        if told.done():
+            return
+        if written.cancelled():
+            told.cancel()
+        elif error is not None:
+            told.set_exception(error)
+        else:
+            told.set_result(written.result())
 
     async def finish(self) -> None:
         """Let the starts that are under way be written, so that their runs can be handed back."""
