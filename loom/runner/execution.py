@@ -59,8 +59,11 @@ class Execution:
             token = partial(task_token, attempt, options, self.clock.now())
         access = self._introduce(attempt, definition, token)
         try:
-            call = partial(self._call, definition, arguments, access)
-            result = await self._in_time(attempt, options, call)
+            if options.start_to_close_timeout is None and options.heartbeat_timeout is None:
+                result = await self._call(definition, arguments, access)
+            else:
+                call = partial(self._call, definition, arguments, access)
+                result = await self._in_time(attempt, options, call)
         except _TimedOut as error:
             return judge.timed_out(error.which, error.limit)
         except asyncio.CancelledError as error:
@@ -96,8 +99,6 @@ class Execution:
     ) -> Any:
         """What the call returns; raises ``_TimedOut`` when it takes too long or is too silent."""
         limit, silence = options.start_to_close_timeout, options.heartbeat_timeout
-        if limit is None and silence is None:
-            return await call()
         scope: asyncio.Timeout | None = None
         watch = Silence(attempt, self.clock, silence) if silence is not None else None
         try:
