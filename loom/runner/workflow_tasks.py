@@ -35,6 +35,7 @@ from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.context import WorkerContext
 from loom.runner.deadlines import are_deadlines_due, really_due
+from loom.runner.group_reader import GroupReader
 from loom.runner.group_writer import GroupWriter
 from loom.runner.local_calls import LocalActivities
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
@@ -75,6 +76,7 @@ class WorkflowTasks:
         self._turns = turns
         self._local_activities = LocalActivities(worker, activities.execution)
         self._writer = GroupWriter(self._repository.write_transitions)
+        self._histories = GroupReader(self._repository)
         self._drives: set[asyncio.Task[None]] = set()
         self._started_at = worker.clock.now()
         activities.deliver = self.deliver
@@ -236,7 +238,7 @@ class WorkflowTasks:
         return await revive(
             workflow,
             run,
-            self._repository,
+            self._histories,
             worker.converter,
             guards=worker.options.guards,
             slow_turns=worker.slow_turns,

@@ -82,6 +82,15 @@ class HistoryRepository(ABC):
     ) -> Sequence[EventRecord]:
         """Up to ``limit`` events with a sequence greater than ``after``, in order."""
 
+    async def read_beginnings(
+        self, run_keys: Sequence[RunKey], *, through: int
+    ) -> Sequence[Sequence[EventRecord]]:
+        """Of each of these runs the events with sequences up to ``through``, in order.
+
+        A store that can read them together should: here it is one after the other.
+        """
+        return [await self.read_history(key, limit=through) for key in run_keys]
+
     @abstractmethod
     async def read_logs(
         self, run_key: RunKey, *, after: int = 0, limit: int = 1000

@@ -178,6 +178,14 @@ class SqlRepository(Repository):
         transaction = run_keeping.read_history(self._statements, run_key, after, limit)
         return await self._database.read(transaction)
 
+    async def read_beginnings(
+        self, run_keys: Sequence[RunKey], *, through: int
+    ) -> Sequence[Sequence[EventRecord]]:
+        if not run_keys:
+            return ()
+        transaction = run_keeping.read_beginnings(self._statements, run_keys, through)
+        return await self._database.read(transaction)
+
     async def read_logs(
         self, run_key: RunKey, *, after: int = 0, limit: int = 1000
     ) -> Sequence[LogRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
 from loom.storage.records import (
@@ -55,6 +55,19 @@ def read_history(
     page = {"key": run_key, "after": after, "limit": limit}
     rows = yield Query(s.history.read_events, page)
     return [event_record(row) for row in rows]
+
+
+def read_beginnings(
+    s: Statements, run_keys: Sequence[RunKey], through: int
+) -> Transaction[list[list[EventRecord]]]:
+    """The first events of runs."""
+    events: dict[RunKey, list[EventRecord]] = {key: [] for key in run_keys}
+    rows = yield Query(
+        s.history.read_beginnings, {"keys": s.array(sorted(events)), "through": through}
+    )
+    for key, *event in rows:
+        events[key].append(event_record(event))
+    return [events[key] for key in run_keys]
 
 
 def read_logs(

@@ -222,6 +222,19 @@ class RunsConformance(Conformance):
         assert list(await read(key, after=3, limit=4)) == [event(n) for n in (4, 5, 6, 7)]
         assert list(await read(key, after=10)) == []
 
+    async def test_the_beginnings_of_histories_are_read_together(self, scene: Scene) -> None:
+        long, short = await scene.start_claimed(), await scene.start_claimed()
+        untouched = await scene.start()
+        for task, count in ((long, 9), (short, 2)):
+            effects = Effects(RUNNING, NOW, events=following(task.run, count))
+            assert await scene.write(turn(task, effects)) == [WRITTEN]
+        keys = [task.run.run_key for task in (short, long)] + [untouched.run_key]
+        beginnings = await scene.repository.read_beginnings(keys, through=4)
+        lengths = [short.run.sequence + 2, 4, untouched.sequence]
+        expected = [[event(n) for n in range(1, length + 1)] for length in lengths]
+        assert [list(beginning) for beginning in beginnings] == expected
+        assert list(await scene.repository.read_beginnings([], through=4)) == []
+
     async def test_logs_are_read_in_pages(self, scene: Scene) -> None:
         task = await scene.start_claimed()
         lines = [LogRecord(n, NOW + n, "INFO", f"line {n} \N{SNOWMAN}") for n in range(1, 6)]

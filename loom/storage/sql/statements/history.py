@@ -49,6 +49,14 @@ class HistoryStatements(StatementSet):
         return self._page(EVENT, events.c.run_key, events.c.sequence)
 
     @cached_property
+    def read_beginnings(self) -> Statement:
+        """A run's key, and the columns of an ``EventRecord``."""
+        event = events.c
+        is_meant = self._any_key(events), event.sequence <= micros("through")
+        query = select(event.run_key, *EVENT).where(*is_meant)
+        return self._compile(query.order_by(event.run_key, event.sequence))
+
+    @cached_property
     def read_logs(self) -> Statement:
         return self._page(list(logs.columns)[1:], logs.c.run_key, logs.c.position)
 
