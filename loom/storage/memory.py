@@ -15,6 +15,7 @@ from itertools import islice
 
 from loom.errors import ConfigurationError
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.storage.memory_runs import StoredRuns
 from loom.storage.memory_state import (
     StoredRun,
     StoredTask,
@@ -64,7 +65,7 @@ class MemoryRepository(Repository):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runs: dict[RunKey, StoredRun] = {}
+        self._runs = StoredRuns()
         self._last_key: RunKey = 0
 
     @asynccontextmanager
@@ -79,9 +80,10 @@ class MemoryRepository(Repository):
 
     async def claim_workflow_tasks(self, claim: WorkflowClaim) -> WorkflowTasks:
         async with self._transaction():
-            runs = sorted(self._runs.values(), key=lambda run: run.due_at or 0)
-            claimed = [run for run in runs if is_claimable(run, claim)][: claim.limit]
-            left = [run for run in runs if is_meant(run, claim) and run not in claimed]
+            meant = [run for run in self._runs.values() if is_meant(run, claim)]
+            meant.sort(key=lambda run: run.due_at or 0)
+            claimed = [run for run in meant if is_claimable(run, claim)][: claim.limit]
+            left = [run for run in meant if run not in claimed]
             for run in claimed:
                 run.lease(claim.owner, claim.lease_expires_at)
             tasks = [WorkflowTask(run.shown, run.token, tuple(run.inbox)) for run in claimed]
@@ -214,7 +216,7 @@ class MemoryRepository(Repository):
 
     def _find(self, workflow_id: WorkflowId, run_id: RunId | None) -> StoredRun | None:
         """That very run, or the newest of the workflow id: the only one that may be open."""
-        runs = [run for run in self._runs.values() if run.record.workflow_id == workflow_id]
+        runs = self._runs.of_workflow(workflow_id)
         return next((r for r in reversed(runs) if run_id in (None, r.record.run_id)), None)
 
     async def start_runs(self, runs: Sequence[NewRun]) -> Sequence[StartOutcome]:
@@ -222,8 +224,7 @@ class MemoryRepository(Repository):
             return [self._start(new) for new in runs]
 
     def _start(self, new: NewRun) -> StartOutcome:
-        runs = self._runs.values()
-        if same := next((run for run in runs if run.record.run_id == new.run_id), None):
+        if same := self._runs.of_id(new.run_id):
             return StartOutcome(same.shown, created=True, repeated=True)
         newest = self._find(new.workflow_id, None)
         if newest is not None and newest.is_open:
@@ -286,7 +287,8 @@ class MemoryRepository(Repository):
 
     def _chain_of(self, run: StoredRun) -> Sequence[StoredRun]:
         """A run with those that it continues, and those that continue it."""
-        return [one for one in self._runs.values() if one.first_run_id == run.first_run_id]
+        of_workflow = self._runs.of_workflow(run.record.workflow_id)
+        return [one for one in of_workflow if one.first_run_id == run.first_run_id]
 
     async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
         async with self._transaction():
