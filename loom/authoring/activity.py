@@ -241,7 +241,8 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     definition = getattr(function, ACTIVITY_ATTRIBUTE, None)
     if isinstance(definition, ActivityDefinition):
         return definition
-    raise DefinitionError(f"{function!r} is not an activity: decorate it with @loom.activity.")
+    name = getattr(function, "__qualname__", repr(function))
+    raise DefinitionError(f"{name} is not an activity: decorate it with @loom.activity.")
 
 
 def _start_to_close(limit: Duration | None, seconds: Duration | None) -> Duration | None:

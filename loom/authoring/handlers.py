@@ -172,7 +172,7 @@ def handler_of(method: object, kind: HandlerKind, cls: type | None = None) -> Ha
     """
     options = getattr(method, _ATTRIBUTE, None)
     if not callable(method) or not isinstance(options, HandlerOptions) or options.kind is not kind:
-        raise DefinitionError(f"{method!r} is no {kind}: decorate the method with @loom.{kind}.")
+        raise DefinitionError(_not_of(kind, method, options))
     if options.dynamic:
         raise DefinitionError(f"{method!r} answers any name: give the name as text.")
     if cls is not None and not _is_of(method, cls):
@@ -182,6 +182,13 @@ def handler_of(method: object, kind: HandlerKind, cls: type | None = None) -> Ha
             f"to be sent to. Give a method of {cls.__qualname__}, or the name as text."
         )
     return HandlerDefinition(method, options)
+
+
+def _not_of(kind: HandlerKind, method: object, options: object) -> str:
+    problem = f"{getattr(method, '__qualname__', repr(method))} is no {kind}"
+    if isinstance(options, HandlerOptions):
+        return f"{problem}: it was decorated with @loom.{options.kind}."
+    return f"{problem}: decorate the method with @loom.{kind}."
 
 
 def _is_of(method: object, cls: type) -> bool:

@@ -44,7 +44,7 @@ def told_of_timeout(what: str, seconds: float | None) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        advice = "It goes on; handle.info() tells what it is waiting for"
+        advice = "Only the waiting is over: handle.info() tells what it needs, or why it is BLOCKED"
         raise TimeoutError(f"{what} within {shown(seconds)}. {advice}.") from None
 
 

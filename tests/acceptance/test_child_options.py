@@ -166,7 +166,7 @@ async def test_what_does_not_fit_a_child_is_refused_where_it_is_written(app: loo
         handle = await app.start(Mistaken)
         other, query, method, payload, keyword = await handle.result(20)
     assert "The signal Stranger.hear is none of Listener" in other
-    assert "is no signal: decorate the method with @loom.signal" in query
+    assert "is no signal: it was decorated with @loom.query" in query
     assert "is no signal" in method
     assert "declared as" in payload
     assert "ctx.child() takes no 'delays'" in keyword

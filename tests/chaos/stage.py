@@ -50,6 +50,8 @@ class Report:
     """Seconds from the end of a fault until work moved."""
 
     def __str__(self) -> str:
+        if not self.trials:
+            return f"{self.scenario} on {self.store}: not tried in this time"
         faults = ", ".join(f"{count} {fault}" for fault, count in sorted(self.faults.items()))
         text = f"{self.scenario} on {self.store}: {self.trials} trials, {faults}; "
         text += f"{len(self.violations)} violations"

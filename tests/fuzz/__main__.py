@@ -55,7 +55,7 @@ def _report(outcome: Outcome, seconds: float, cpu: float) -> None:
         print(f"{name:<10}{outcome.taken[name]:>10,}{outcome.refused[name]:>10,}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{outcome.inputs:,} inputs in {seconds:,.0f} s ({cpu:,.0f} s of a core); the slowest took "
+        f"{outcome.inputs:,} inputs in {seconds:,.1f} s ({cpu:,.1f} s of a core); the slowest took "
         f"{outcome.slowest * 1000:,.0f} ms; {peak:,.0f} MB at most"
     )
     print(f"findings: {len(outcome.findings)}")
