@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import Sum, run_seeds
-from tests.simulation.plan import CallFault, Fault, make_plan
+from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, make_plan
 from tests.simulation.stores import Tier
-from tests.simulation.trial import run_plan
+from tests.simulation.trial import Trial, run_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +38,41 @@ def test_nothing_is_lost_or_doubled(dose: Sum) -> None:
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_or_doubled_by_the_real_sql() -> None:
     assert run_seeds(1_000, 30, Tier.SQL).violated == []
+
+
+ENDLESS = [
+    (Tier.MEMORY, 900191),
+    (Tier.SQL, 800059),
+    (Tier.SQL, 800440),
+    (Tier.SQL, 800624),
+    (Tier.SQL, 800792),
+]
+"""Seeds that once had runs which came to no end."""
+
+
+@pytest.mark.parametrize(("tier", "seed"), ENDLESS)
+def test_what_once_did_not_end_ends(tier: Tier, seed: int) -> None:
+    assert run_plan(make_plan(seed), tier).violations == []
+
+
+class LongWork(Trial):
+    """Where each activity takes much longer than a lease."""
+
+    async def _take_time(self) -> None:
+        await asyncio.sleep(3.0)
+
+
+def test_long_activities_end_although_the_store_is_far_away() -> None:
+    program = {"kind": "sequence", "nodes": [{"kind": "activity", "number": 0}]}
+    steps = (Step(Deed.START), Step(Deed.RESULT))
+    plan = Plan(
+        seed=0,
+        workers=2,
+        scripts=(Script("w0", program, 0.0, 2, steps),),
+        latency=0.1,
+        settings={"lease_seconds": 0.5, "max_lost_attempts": 1000},
+    )
+    assert LongWork(plan).run().violations == []
 
 
 @pytest.mark.timeout(300)
