@@ -115,6 +115,10 @@ class _InlineDatabase(SqliteDatabase):
     async def write[T](self, transaction: Transaction[T]) -> T:
         return self._run(transaction, "BEGIN IMMEDIATE")
 
+    async def write_for_now[T](self, transaction: Transaction[T]) -> T:
+        # Here the power never goes, so that nothing that was committed is lost.
+        return await self.write(transaction)
+
     def _run[T](self, transaction: Transaction[T], begin: str) -> T:
         connection: Any = self.connection
         if self.break_after is not None:
