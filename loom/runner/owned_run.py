@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 from loom.engine.instance import WorkflowInstance
 from loom.errors import HistoryError
-from loom.history.events import Event, Stamped, WorkflowTerminated, WorkflowTimedOut
+from loom.history.events import (
+    Event,
+    Stamped,
+    WorkflowCancelRequested,
+    WorkflowTerminated,
+    WorkflowTimedOut,
+)
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
@@ -119,6 +125,12 @@ class OwnedRun:
         """What ends the run without its code, if there is such a thing."""
         ends = (WorkflowTerminated, WorkflowTimedOut)
         return next((i for i in self.arrivals if isinstance(i.event, ends)), None)
+
+    @property
+    def is_called_off(self) -> bool:
+        """Whether it has been cancelled while it waited to begin, so that its code never does."""
+        waits = self.sequence == 0 and self.run.start_at is not None
+        return waits and any(isinstance(i.event, WorkflowCancelRequested) for i in self.arrivals)
 
     def end_if_overdue(self, now: Micros) -> None:
         """A run that cannot be worked with is ended, too, when its time is up."""

@@ -42,7 +42,12 @@ from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
 from loom.runner.revival import read_what_is_readable, revive
 from loom.runner.task_loop import Claimed
-from loom.runner.transitions import blocked_effects, event_of, terminated_effects
+from loom.runner.transitions import (
+    blocked_effects,
+    cancelled_effects,
+    event_of,
+    terminated_effects,
+)
 from loom.runner.turns import Turns, moment
 from loom.storage.notifier import CALLED_OFF, MESSAGES, run_topic
 from loom.storage.records import (
@@ -204,6 +209,9 @@ class WorkflowTasks:
             return
         if owned.poison is not None:
             raise owned.poison
+        if owned.is_called_off and owned.run.start_at is not None:
+            await self._call_off(owned, owned.run.start_at)
+            return
         if owned.instance is None:
             owned.instance = await self._revive(owned)
         while owned.next_task is None and owned.has_work(self._clock.now()):
@@ -329,6 +337,15 @@ class WorkflowTasks:
         arrivals = stamped(owned.arrivals, self._clock.now())
         history = await read_what_is_readable(owned.run, self._repository)
         effects = terminated_effects(owned.run, history, arrivals, after=owned.sequence)
+        await self._end(owned, effects)
+
+    async def _call_off(self, owned: OwnedRun, start_at: Micros) -> None:
+        """End a run that was cancelled before it was to begin, as if it had been claimed then."""
+        arrivals = stamped(owned.arrivals, min(self._clock.now(), start_at - 1))
+        await self._end(owned, cancelled_effects(owned.run, arrivals))
+
+    async def _end(self, owned: OwnedRun, effects: Effects) -> None:
+        """Write an end that the code has no say in."""
         if await self._write(owned, effects, None):
             final = event_of(effects.events[-1])
             self._worker.closings.announce(owned.run.run_id, final)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +35,31 @@ class Shaky(loom.Workflow[int, Any]):
         return [number, ctx.memo]
 
 
-ALL: dict[str, Any] = {"workflows": [Shaky], "activities": [attempt]}
+@loom.workflow
+class Hopeless(loom.Workflow[None, Any]):
+    async def run(self, ctx: Context) -> None:
+        raise ValueError("not at any try")
+
+
+@loom.workflow
+class Parent(loom.Workflow[str, Any]):
+    """Has a hopeless child that is tried again for ever."""
+
+    async def run(self, ctx: loom.WorkflowContext[str, Any]) -> str:
+        child = await ctx.start_child(
+            Hopeless, id="child", retry=FOR_EVER, parent_close_policy="cancel"
+        )
+        await ctx.wait_for_signal("go")
+        if ctx.input == "cancels it":
+            await child.cancel()
+            with suppress(loom.ChildWorkflowCancelledError):
+                await child.result()
+        return ctx.input
+
+
+FOR_EVER = loom.RetryPolicy(maximum_attempts=None, initial_interval=0.1, maximum_interval=0.1)
+
+ALL: dict[str, Any] = {"workflows": [Shaky, Hopeless, Parent], "activities": [attempt]}
 
 SOON = loom.RetryPolicy(maximum_attempts=3, initial_interval=timedelta(seconds=0.05))
 LATE = loom.RetryPolicy(
@@ -100,6 +125,25 @@ async def test_the_next_try_is_called_off_by_the_first_handle(app: loom.Loom, ho
 
 async def is_waiting_for_its_second_try(app: loom.Loom) -> bool:
     return await app.count(id="x") == 2
+
+
+@pytest.mark.parametrize("how", ["cancels it", "leaves it"])
+async def test_a_child_that_is_tried_for_ever_is_cancelled_by_its_parent(
+    app: loom.Loom, how: str
+) -> None:
+    handle = await app.start(Parent, how, id="p")
+    await eventually(lambda: has_failed(app, "child"))
+    await handle.signal("go")
+    assert await handle.result(15) == how
+    with pytest.raises(loom.WorkflowCancelledError):
+        await app.handle("child").result(15)
+    for run in await app.list(id="child"):
+        history = await app.handle("child", run_id=run.run_id).export()
+        loom.Replayer(workflows=[Hopeless]).replay(history).raise_for_error()
+
+
+async def has_failed(app: loom.Loom, workflow_id: str) -> bool:
+    return await app.count(id=workflow_id) > 1
 
 
 async def test_no_other_run_takes_the_id_while_the_next_try_waits(app: loom.Loom) -> None:
