@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from tests.simulation.programs import some_program, wanted
 
@@ -103,6 +103,11 @@ class Script:
     def deeds(self) -> frozenset[Deed]:
         return frozenset(step.deed for step in self.steps)
 
+    @property
+    def talks(self) -> bool:
+        """Whether the program waits for what the client says."""
+        return bool(self.deeds & {Deed.SIGNAL, Deed.UPDATE})
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -144,12 +149,15 @@ def make_plan(seed: int) -> Plan:
         blows = [
             _blow(chance, kinds, workers + 1, ends) for _ in range(chance.choice((0, 1, 2, 4, 8)))
         ]
+    call_faults = tuple(fault for fault in CallFault if chance.random() < 0.6)
+    if CallFault.SLOW in call_faults and any(blow.fault in _ENDINGS for blow in blows):
+        scripts = tuple(replace(one, is_keyed=one.is_keyed or one.talks) for one in scripts)
     return Plan(
         seed=seed,
         workers=workers,
         scripts=scripts,
         blows=tuple(sorted(blows, key=lambda blow: blow.at)),
-        call_faults=tuple(fault for fault in CallFault if chance.random() < 0.6),
+        call_faults=call_faults,
         fault_rate=chance.choice((0.0, 0.02, 0.1, 0.25)) if has_faults else 0.0,
         faults_end=ends,
         latency=chance.choice((0.0005, 0.002, 0.01, 0.05)),
@@ -165,6 +173,12 @@ def make_plan(seed: int) -> Plan:
             "shutdown_grace_seconds": chance.choice((0.0, 0.2)),
         },
     )
+
+
+_ENDINGS: Final = (Fault.CRASH, Fault.STOP)
+"""After these, what a process has asked for may be done when its successor has long had an answer.
+A start without a key is a run of its own then, which waits for ever for what was told to the other.
+"""
 
 
 def _blow(chance: Random, kinds: tuple[Fault, ...], nodes: int, ends: float) -> Blow:

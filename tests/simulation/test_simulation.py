@@ -42,6 +42,7 @@ def test_nothing_is_lost_or_doubled_by_the_real_sql() -> None:
 
 ENDLESS = [
     (Tier.MEMORY, 900191),
+    (Tier.MEMORY, 1002345),
     (Tier.SQL, 800059),
     (Tier.SQL, 800440),
     (Tier.SQL, 800624),
