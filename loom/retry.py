@@ -88,10 +88,13 @@ class RetryPolicy:
     def _check(self) -> None:
         attempts = self.maximum_attempts
         checks = {
-            "maximum_attempts must be at least 1, or None": (
-                attempts is None or (_is_number(attempts) and attempts >= 1)
+            "maximum_attempts must be at least 1 and a whole number, or None for no limit": (
+                attempts is None or (_is_whole(attempts) and 1 <= attempts < _TOO_LARGE)
             ),
             "backoff must be at least 1": _is_number(self.backoff) and 1 <= self.backoff < math.inf,
+            "backoff must be a float when it is as large": (
+                not _is_whole(self.backoff) or self.backoff < _TOO_LARGE
+            ),
             "maximum_interval must not be below initial_interval": (
                 self.maximum_interval >= self.initial_interval
             ),
@@ -158,6 +161,14 @@ class RetryPolicy:
 
 
 _MICROSECOND = timedelta(microseconds=1)
+
+
+_TOO_LARGE = 1 << 63
+"""Whole numbers from here on cannot be read in a history."""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

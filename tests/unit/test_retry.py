@@ -109,6 +109,10 @@ def test_waits_may_be_nothing_at_all() -> None:
     ("options", "problem"),
     [
         ({"maximum_attempts": 0}, "maximum_attempts must be at least 1"),
+        ({"maximum_attempts": float("inf")}, "a whole number, or None for no limit"),
+        ({"maximum_attempts": 3.0}, "a whole number, or None for no limit"),
+        ({"maximum_attempts": 10**30}, "a whole number, or None for no limit"),
+        ({"backoff": 10**30}, "backoff must be a float when it is as large"),
         ({"initial_interval": timedelta(seconds=-1)}, "initial_interval must not be negative"),
         ({"backoff": 0.5}, "backoff must be at least 1"),
         ({"backoff": float("nan")}, "backoff must be at least 1"),
