@@ -43,16 +43,23 @@ def _loaded(codecs: str | None) -> Sequence[loom.PayloadCodec]:
 
 
 async def _check_file(place: str) -> None:
-    from loom.storage.sql import migrations
+    # Imported here, for they take longer than all of `loom --help`.
+    from loom.storage.sql.dsn import SqliteDsn, parse_dsn
+    from loom.storage.sql.schema import SCHEMA_VERSION
+    from loom.storage.sql.sqlite import stored_version
 
-    version = await migrations.current(place)
+    file = parse_dsn(place)
+    version = await stored_version(file) if isinstance(file, SqliteDsn) else None
     if version is None:
         raise CommandError(
             f"there is no Loom database {without_password(place)}. Look at --dsn or LOOM_DSN; a "
             "new database is made by the first start or worker, or by `loom db upgrade`.",
             Exit.STORE,
         )
-    if version != migrations.head():
+    if version != SCHEMA_VERSION:
+        # Alembic takes as long again, and is needed only to say what is wrong.
+        from loom.storage.sql import migrations
+
         await migrations.check(place)
 
 

@@ -333,6 +333,23 @@ def exists(dsn: SqliteDsn) -> bool:
     return Path(dsn.path).exists()
 
 
+async def stored_version(dsn: SqliteDsn) -> str | None:
+    """The version of the schema in a file, which is left as it is; ``None`` when there is none."""
+    if not exists(dsn):
+        return None
+    check_path(dsn)
+    connection = SqliteConnection(dsn, _connect_to_look)
+    try:
+        return await connection.run(_schema_version)
+    finally:
+        await connection.close()
+
+
+def _connect_to_look(dsn: SqliteDsn) -> sqlite3.Connection:
+    # With no pragma: the file may be somebody else's.
+    return sqlite3.connect(dsn.path, timeout=dsn.busy_timeout, isolation_level=None)
+
+
 async def _migrate(database: SqliteDatabase, dsn: SqliteDsn) -> None:
     version = await database.schema_version()
     if version == SCHEMA_VERSION:
