@@ -7,7 +7,7 @@ writes. On Postgres it passes over rows that somebody else is just claiming.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loom.identifiers import Micros, RunKey
@@ -20,8 +20,9 @@ from loom.storage.records import (
 )
 from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_record, run_state
 from loom.storage.sql.statements import Statements
+from loom.storage.sql.statements.runs import RUN_STATE
 from loom.storage.sql.statements.tasks import TASK_STATE
-from loom.storage.sql.transactions import Many, Query, Rows, Transaction
+from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
 from loom.values import value
 
 
@@ -57,7 +58,7 @@ def look_for_runs(s: Statements, claim: WorkflowClaim) -> Transaction[Outlook]:
     # A row may be looked at before the lease on it ends, but not be had.
     due = [max(at, end) if end and at > claim.now else at for at, _, end in rows]
     blocked: Rows = ()
-    if claim.blocked_before and not (due and due[0] <= claim.now):
+    if claim.blocked_before:
         blocked = yield Query(s.claims.look_for_blocked, parameters)
     return Outlook(sorted(due), claim.now, is_blocked_due=bool(blocked))
 
@@ -69,6 +70,26 @@ def claim_runs(s: Statements, claim: WorkflowClaim) -> Transaction[list[Workflow
     if claim.blocked_before and (room := claim.limit - len(rows)):
         rows += yield Query(s.claims.claim_blocked, {**parameters, "limit": room})
     return (yield from _lease(s, claim, rows))
+
+
+async def claim_due_runs(database: Database, claim: WorkflowClaim) -> list[WorkflowTask]:
+    """The same where no blocked run is to be had: on Postgres in one statement.
+
+    Inboxes are read after that. They only grow meanwhile, since nobody else may empty them now.
+    """
+    s = database.statements
+    if s.claims_at_once is None:
+        # Whoever claims a run has done nothing yet, and its first turn is a commit of its own.
+        return await database.write_for_now(claim_runs(s, claim))
+    limits = {"limit": claim.limit, "lease_expires_at": claim.lease_expires_at}
+    parameters = _claim_parameters(s, claim) | limits
+    rows = await database.write_at_once(Query(s.claims_at_once.lease_due, parameters))
+    columns = len(RUN_STATE)
+    oldest_first = sorted(rows, key=lambda row: (row[columns], row[0]))
+    runs = [run_state(row[:columns]) for row in oldest_first]
+    keys = [run.run_key for run in runs if run.has_messages]
+    inboxes = await database.read(_read_inboxes(s, keys)) if keys else {}
+    return _tasks(runs, inboxes)
 
 
 def claim_one_run(s: Statements, claim: WorkflowClaim) -> Transaction[list[WorkflowTask]]:
@@ -94,7 +115,15 @@ def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[
         run.lease(claim.owner, claim.lease_expires_at)
     yield from save_leases(s, runs)
     inboxes = yield from _read_inboxes(s, [run.run_key for run in runs if run.has_messages])
-    return [WorkflowTask(run.record(), run.lease_token, inboxes[run.run_key]) for run in runs]
+    return _tasks(runs, inboxes)
+
+
+def _tasks(
+    runs: Iterable[RunState], inboxes: Mapping[RunKey, list[InboxRecord]]
+) -> list[WorkflowTask]:
+    return [
+        WorkflowTask(run.record(), run.lease_token, inboxes.get(run.run_key, ())) for run in runs
+    ]
 
 
 def save_leases(s: Statements, runs: Iterable[RunState]) -> Transaction[None]:

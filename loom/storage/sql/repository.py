@@ -61,8 +61,10 @@ class SqlRepository(Repository):
         outlook = await self._database.read(claims.look_for_runs(self._statements, claim))
         if not outlook.has_due:
             return WorkflowTasks((), outlook.next_due_at(0, claim.limit))
-        # Whoever claims a run has done nothing yet, and its first turn is a commit of its own.
-        tasks = await self._database.write_for_now(claims.claim_runs(self._statements, claim))
+        if outlook.is_blocked_due:
+            tasks = await self._database.write(claims.claim_runs(self._statements, claim))
+        else:
+            tasks = await claims.claim_due_runs(self._database, claim)
         return WorkflowTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:

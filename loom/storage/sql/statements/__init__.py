@@ -7,7 +7,7 @@ for each other; on SQLite the locking clauses are empty, since a writer has the 
 from __future__ import annotations
 
 from loom.storage.sql.dialects import PostgresDialect, SqlDialect
-from loom.storage.sql.statements.claims import ClaimStatements
+from loom.storage.sql.statements.claims import ClaimsAtOnce, ClaimStatements
 from loom.storage.sql.statements.history import HistoryStatements
 from loom.storage.sql.statements.labels import LabelStatements
 from loom.storage.sql.statements.lists import ListStatements
@@ -32,5 +32,6 @@ class Statements:
         self.turns = TurnStatements(dialect)
         # Only where a statement may have parts that write.
         is_postgres = isinstance(dialect, PostgresDialect)
+        self.claims_at_once = ClaimsAtOnce(dialect) if is_postgres else None
         self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None
         self.starts_at_once = StartsAtOnce(dialect) if is_postgres else None

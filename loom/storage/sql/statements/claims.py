@@ -5,7 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.schema import workflows
@@ -13,6 +23,9 @@ from loom.storage.sql.statements.base import StatementSet, micros, text
 from loom.storage.sql.statements.runs import RUN_STATE
 
 _run: Final = workflows.c
+
+_NOTHING: Final[ColumnElement[int]] = literal_column("0")
+_ONE: Final[ColumnElement[int]] = literal_column("1")
 
 
 class ClaimStatements(StatementSet):
@@ -29,8 +42,7 @@ class ClaimStatements(StatementSet):
 
     @cached_property
     def claim_due(self) -> Statement:
-        is_due = and_(_run.due_at <= micros("now"), self._is_free_for_claimer)
-        query = self._claim(self._is_meant, is_due).order_by(_run.due_at, _run.run_key)
+        query = self._claim(self._is_meant, self._is_due).order_by(_run.due_at, _run.run_key)
         return self._compile(query)
 
     @cached_property
@@ -60,6 +72,10 @@ class ClaimStatements(StatementSet):
         return query.with_for_update(skip_locked=True)
 
     @property
+    def _is_due(self) -> ColumnElement[bool]:
+        return and_(_run.due_at <= micros("now"), self._is_free_for_claimer)
+
+    @property
     def _is_meant(self) -> ColumnElement[bool]:
         pairs = self.dialect.pairs(str, str)
         kinds = select(pairs.c.first, pairs.c.second)
@@ -84,3 +100,29 @@ class ClaimStatements(StatementSet):
             _run.lease_owner.is_(None),
             or_(_run.due_at.is_(None), _run.due_at > micros("now")),
         )
+
+
+class ClaimsAtOnce(ClaimStatements):
+    """Statements that are transactions by themselves, for Postgres."""
+
+    @cached_property
+    def lease_due(self) -> Statement:
+        """What ``claim_due`` finds, with the lease that ``RunState.lease`` would give; each row is
+        followed by when it was due."""
+        locked = (
+            select(_run.run_key, _run.due_at)
+            .where(self._is_meant, self._is_due)
+            .order_by(_run.due_at, _run.run_key)
+            .limit(micros("limit"))
+            .with_for_update(skip_locked=True)
+            .cte("locked")
+        )
+        is_renewed = _run.lease_owner == text("owner")
+        leased = update(workflows).where(_run.run_key == locked.c.run_key)
+        leased = leased.values(
+            lease_token=_run.lease_token + case((is_renewed, _NOTHING), else_=_ONE),
+            lease_owner=text("owner"),
+            lease_expires_at=micros("lease_expires_at"),
+            due_at=micros("lease_expires_at"),
+        )
+        return self._compile(leased.returning(*RUN_STATE, locked.c.due_at.label("was_due_at")))
