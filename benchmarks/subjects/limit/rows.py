@@ -5,10 +5,13 @@ Each is in the order of its table's columns. A test compares them with what Loom
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
+
+from loom.engine.flags import NEW_RUN_FLAGS
 
 type Row = tuple[Any, ...]
 
@@ -28,7 +31,7 @@ _LEASE = 10_000_000  # microseconds
 _SCHEMA_VERSIONS = {"WORKFLOW_STARTED": 3, "ACTIVITY_SCHEDULED": 2}
 """Of those events that are not in their first."""
 
-_FLAGS = b'["signal-before-timer"]'
+_FLAGS = json.dumps(NEW_RUN_FLAGS, separators=(",", ":")).encode()
 _STARTED_PAYLOAD = b'["int",1000]'
 _RESULT = b'["int",2000]'
 
