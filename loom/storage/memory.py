@@ -254,7 +254,7 @@ class MemoryRepository(Repository):
                 run.receive(message.message_id, message.arrival, new.effects.recorded_at)
             own = {message.message_id for message in new.own_messages}
             for left in predecessor.left if predecessor else ():
-                if left.message_id not in own:
+                if left.may_move and left.message_id not in own:
                     run.receive(left.message_id, left.arrival, new.effects.recorded_at)
 
     async def send_messages(

@@ -148,6 +148,12 @@ class InboxRecord:
     message_id: MessageId
     arrival: Arrival
 
+    @property
+    def may_move(self) -> bool:
+        """Whether the run that continues this one wants it: an activity is its own run's affair,
+        and its id another activity's there."""
+        return not self.message_id.startswith("activity:")
+
 
 @value(frozen=True, slots=True)
 class Answer:
@@ -262,7 +268,7 @@ class NewRun:
     continues: RunId | None = None
     """The run of the same workflow id that it continues, and which the same turn closes: it joins
     that run's chain, and what that run left in its inbox comes after its own messages, save for
-    those of the same ids."""
+    those of the same ids and outcomes of that run's activities."""
 
     @property
     def own_messages(self) -> Sequence[Message]:

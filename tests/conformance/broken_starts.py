@@ -167,6 +167,17 @@ class TakenMessagesAreInherited(Broken):
         return outcome
 
 
+class OutcomesAreInherited(Broken):
+    caught_by = "test_the_outcome_of_an_activity_stays_with_its_run"
+
+    def _fill_inbox(self, run: StoredRun, new: NewRun) -> None:
+        super()._fill_inbox(run, new)
+        if new.continues and (old := self._find(new.workflow_id, new.continues)):
+            for message in old.left:
+                if not message.may_move:
+                    run.receive(message.message_id, message.arrival, new.effects.recorded_at)
+
+
 class StartsAreInherited(Broken):
     caught_by = "test_a_message_is_delivered_once_in_a_chain"
 

@@ -292,5 +292,5 @@ def _move_inboxes(
         run = changes.find(heir.new.workflow_id, heir.new.run_id)
         own = {message.message_id for message in heir.new.own_messages}
         is_left = message.position > heir.consumed and message.message_id not in own
-        if run is not None and run.is_open and is_left:
+        if run is not None and run.is_open and is_left and message.may_move:
             changes.deliver(run, message.message_id, message.arrival, run.updated_at)

@@ -24,6 +24,7 @@ from loom.testing.conformance.scene import (
     Scene,
     arrival,
     closing,
+    completion,
     consuming,
     event,
     message,
@@ -90,6 +91,13 @@ class ChainsConformance(Conformance):
             (3, "3"),
         ]
         assert inbox[1].arrival == arrival(b"payload 2")
+
+    async def test_the_outcome_of_an_activity_stays_with_its_run(self, scene: Scene) -> None:
+        run = await scene.start_with_tasks(scene.task(7))
+        await scene.send(message(run, "left"))
+        assert await scene.complete(completion(await scene.claim_activity())) == [WRITTEN]
+        second = await continue_run(scene, run)
+        assert await ids_in_inbox(scene, second) == ["start", "left"]
 
     async def test_a_run_with_an_inherited_inbox_goes_on_like_any(self, scene: Scene) -> None:
         run = await scene.start()
