@@ -54,7 +54,7 @@ class Endings:
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowCancelRequested(_reason(reason))
-        await self._messages.send(workflow_id, run_id, request, None)
+        await self._messages.send(workflow_id, run_id, request, urgent=True)
         run = await self._find_last(workflow_id, run_id)
         if self._is_to_begin(run):
             # No worker takes it before, and there is no code to be asked yet.
@@ -66,7 +66,7 @@ class Endings:
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         request = WorkflowTerminated(_reason(reason))
-        await self._messages.send(workflow_id, run_id, request, None)
+        await self._messages.send(workflow_id, run_id, request, urgent=True)
         run = await self._find_last(workflow_id, run_id)
         wait = FIRST_POLL
         while run.status.is_open:

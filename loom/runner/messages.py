@@ -23,14 +23,21 @@ class MessageSender:
         self._clock = clock
 
     async def send(
-        self, workflow_id: WorkflowId, run_id: RunId | None, event: Event, request_id: str | None
+        self,
+        workflow_id: WorkflowId,
+        run_id: RunId | None,
+        event: Event,
+        request_id: str | None = None,
+        *,
+        urgent: bool = False,
     ) -> None:
-        """Put an event into the inbox of a run; with a request id, once only.
+        """Put an event into the inbox of a run; with a request id, once only. What is urgent does
+        not wait for a run to begin.
 
         Raises ``WorkflowNotFoundError``, and ``WorkflowClosedError`` when the run has ended.
         """
         message_id = new_id() if request_id is None else request_message_id(request_id)
-        message = Message(workflow_id, message_id, arrival_of(event), run_id)
+        message = Message(workflow_id, message_id, arrival_of(event), run_id, urgent)
         (outcome,) = await self._repository.send_messages([message], self._clock.now())
         if outcome is SendOutcome.NOT_FOUND:
             raise not_found(workflow_id, run_id)

@@ -39,7 +39,7 @@ from loom.history.events import (
 from loom.history.failures import Failure
 from loom.history.relatives import ChildRun, ParentClosePolicy, ParentRun
 from loom.history.status import RunStatus
-from loom.identifiers import Micros, RunId, WorkflowId
+from loom.identifiers import MessageId, Micros, RunId, WorkflowId
 from loom.storage.records import Arrival, Effects, Message, NewRun
 
 START: Final = "start"
@@ -181,12 +181,17 @@ def _sent(events: Sequence[Stamped], run: Relatives) -> Iterator[Message]:
             yield Message(event.workflow_id, message_id, arrival_of(signal), event.run_id)
         elif isinstance(event, CancelSent):
             message_id = f"run:{run.run_id}/{event.cancel_id}"
-            request = arrival_of(WorkflowCancelRequested(event.reason))
-            yield Message(event.workflow_id, message_id, request, event.run_id)
+            yield _ending(event, message_id, WorkflowCancelRequested(event.reason))
         elif isinstance(event, ChildCancelRequested):
-            request = arrival_of(WorkflowCancelRequested(event.reason))
             message_id = f"parent:cancel:{event.run_id}"
-            yield Message(event.workflow_id, message_id, request, event.run_id)
+            yield _ending(event, message_id, WorkflowCancelRequested(event.reason))
+
+
+def _ending(
+    to: CancelSent | ChildCancelRequested | ChildRun, message_id: MessageId, request: Event
+) -> Message:
+    """What is to end a run, also one that has yet to begin."""
+    return Message(to.workflow_id, message_id, arrival_of(request), to.run_id, urgent=True)
 
 
 # --- the end of a run ----------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def _to_child(child: ChildRun, run: Relatives) -> Message | None:
         case ParentClosePolicy.ABANDON:
             return None
     message_id = f"parent:closed:{child.run_id}"
-    return Message(child.workflow_id, message_id, arrival_of(request), child.run_id)
+    return _ending(child, message_id, request)
 
 
 def relatives_in(workflow_id: WorkflowId, run_id: RunId, history: Iterable[Stamped]) -> Relatives:

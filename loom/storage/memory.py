@@ -274,7 +274,7 @@ class MemoryRepository(Repository):
             return SendOutcome.ACCEPTED
         if not run.is_open:
             return SendOutcome.CLOSED
-        run.receive(message.message_id, message.arrival, now)
+        run.receive(message.message_id, message.arrival, now, urgent=message.urgent)
         return SendOutcome.ACCEPTED
 
     def _find_recipient(self, message: Message) -> StoredRun | None:

@@ -149,12 +149,14 @@ class StoredRun:
         received: Iterable[EventRecord | InboxRecord] = (*self.events, *self.inbox)
         return message_id in self.answers or any(item.message_id == message_id for item in received)
 
-    def receive(self, message_id: MessageId, arrival: Arrival, now: Micros) -> None:
+    def receive(
+        self, message_id: MessageId, arrival: Arrival, now: Micros, *, urgent: bool = False
+    ) -> None:
         self.last_position += 1
         self.inbox.append(InboxRecord(self.last_position, message_id, arrival))
         # The holder of a lease is given messages by its own claims, while others wait it out.
         if self.record.lease_owner is not None or self._heeds_messages:
-            due_at = self._not_before_start(now)
+            due_at = now if urgent else self._not_before_start(now)
             self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
 
     def consume(self, through: int) -> None:

@@ -120,12 +120,17 @@ class Message:
     Addressed to that workflow's run ``run_id``, or, when that is ``None``, to its open run. What
     is for a run that others have continued reaches the open run of its chain. Only once, too: what
     one run of a chain has taken is delivered to none of the later ones.
+
+    One that is ``urgent`` makes a run due although its ``start_at`` is still to come: what ends it
+    shall not wait for that. When the run is given back without having taken it, it waits all the
+    same.
     """
 
     workflow_id: WorkflowId
     message_id: MessageId
     arrival: Arrival
     run_id: RunId | None = None
+    urgent: bool = False
 
 
 class SendOutcome(Enum):

@@ -42,22 +42,24 @@ class Hopeless(loom.Workflow[None, Any]):
 
 
 @loom.workflow
-class Parent(loom.Workflow[str, Any]):
-    """Has a hopeless child that is tried again for ever."""
+class Parent(loom.Workflow[tuple[str, float], Any]):
+    """Has a hopeless child that is tried again for ever, so often."""
 
-    async def run(self, ctx: loom.WorkflowContext[str, Any]) -> str:
+    async def run(self, ctx: loom.WorkflowContext[tuple[str, float], Any]) -> str:
+        how, every = ctx.input
+        for_ever = loom.RetryPolicy(
+            maximum_attempts=None, initial_interval=every, maximum_interval=every
+        )
         child = await ctx.start_child(
-            Hopeless, id="child", retry=FOR_EVER, parent_close_policy="cancel"
+            Hopeless, id="child", retry=for_ever, parent_close_policy="cancel"
         )
         await ctx.wait_for_signal("go")
-        if ctx.input == "cancels it":
+        if how == "cancels it":
             await child.cancel()
             with suppress(loom.ChildWorkflowCancelledError):
                 await child.result()
-        return ctx.input
+        return how
 
-
-FOR_EVER = loom.RetryPolicy(maximum_attempts=None, initial_interval=0.1, maximum_interval=0.1)
 
 ALL: dict[str, Any] = {"workflows": [Shaky, Hopeless, Parent], "activities": [attempt]}
 
@@ -128,10 +130,11 @@ async def is_waiting_for_its_second_try(app: loom.Loom) -> bool:
 
 
 @pytest.mark.parametrize("how", ["cancels it", "leaves it"])
+@pytest.mark.parametrize("every", [0.1, 3600], ids=["often", "seldom"])
 async def test_a_child_that_is_tried_for_ever_is_cancelled_by_its_parent(
-    app: loom.Loom, how: str
+    app: loom.Loom, how: str, every: float
 ) -> None:
-    handle = await app.start(Parent, how, id="p")
+    handle = await app.start(Parent, (how, every), id="p")
     await eventually(lambda: has_failed(app, "child"))
     await handle.signal("go")
     assert await handle.result(15) == how

@@ -35,6 +35,13 @@ class MessagesBeginDelayedRuns(Broken):
         return outcome
 
 
+class NothingIsUrgent(Broken):
+    caught_by = "test_an_urgent_message_makes_a_delayed_run_due_at_once"
+
+    def _send(self, message: Message, now: Micros) -> SendOutcome:
+        return super()._send(replace(message, urgent=False), now)
+
+
 class DelayedRunsAreDueWhenGivenBack(Broken):
     caught_by = "test_a_delayed_run_that_is_given_back_still_waits"
 

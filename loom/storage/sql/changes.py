@@ -160,7 +160,9 @@ class Changes:
             return SendOutcome.ACCEPTED
         if not run.is_open:
             return SendOutcome.CLOSED
-        self.deliver(run, message.message_id, message.arrival, now)
+        self._reached.add(run.run_key)
+        position = run.receive(now, urgent=message.urgent)
+        self._put(run, position, message.message_id, message.arrival)
         return SendOutcome.ACCEPTED
 
     def deliver(self, run: RunState, message_id: MessageId, arrival: Arrival, now: Micros) -> None:

@@ -138,12 +138,12 @@ class RunState:
 
     # --- messages and leases ---------------------------------------------------------------------
 
-    def receive(self, now: Micros) -> int:
+    def receive(self, now: Micros, *, urgent: bool = False) -> int:
         """Count a message in; returns its position."""
         self.inbox_count += 1
         # The holder of a lease is given messages by its own claims, while others wait it out.
         if self.lease_owner is not None or self._heeds_messages:
-            due_at = self._not_before_start(now)
+            due_at = now if urgent else self._not_before_start(now)
             self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
         return self.inbox_count
 

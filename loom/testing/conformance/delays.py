@@ -65,6 +65,14 @@ class DelaysConformance(Conformance):
         [task] = await scene.claim(ALICE, LATER)
         assert [got.message_id for got in task.messages] == ["start", "early", "soon"]
 
+    async def test_an_urgent_message_makes_a_delayed_run_due_at_once(self, scene: Scene) -> None:
+        run = await start_delayed(scene)
+        await scene.send(message(run, "early"), replace(message(run, "now"), urgent=True))
+        [task] = await scene.claim(ALICE, NOW)
+        assert [got.message_id for got in task.messages] == ["start", "early", "now"]
+        await scene.repository.release_leases(held_by(task), NOW + SECOND)
+        assert await scene.claim(ALICE, LATER - 1) == []
+
     async def test_a_delayed_run_is_had_before_by_its_key(self, scene: Scene) -> None:
         run = await start_delayed(scene)
         task = await scene.claim_run(run, BOB)

@@ -179,11 +179,16 @@ class Comparison(RuleBasedStateMachine):
 
         self.compare(start)
 
-    @rule(age=an_age, message_id=st.sampled_from(MESSAGE_IDS), exact=st.booleans())
-    def send(self, age: int, message_id: str, exact: bool) -> None:
+    @rule(
+        age=an_age,
+        message_id=st.sampled_from(MESSAGE_IDS),
+        exact=st.booleans(),
+        urgent=st.booleans(),
+    )
+    def send(self, age: int, message_id: str, exact: bool, urgent: bool) -> None:
         new = aged(self.started, age)
         run_id = new.run_id if exact else None
-        sent = Message(new.workflow_id, message_id, arrival(), run_id)
+        sent = Message(new.workflow_id, message_id, arrival(), run_id, urgent)
         self.compare(lambda scene: scene.send(sent, now=self.now))
 
     @rule(workflow=a_workflow, tag=st.none() | st.sampled_from(["new", "old"]), limit=a_workflow)
