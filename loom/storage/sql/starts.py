@@ -83,9 +83,14 @@ def _tell(changes: Changes, new: NewRun, started: Started) -> None:
     if not outcome.created and outcome.run.status.is_open:
         for message in new.on_conflict:
             sent = changes.send(message, new.effects.recorded_at)
-            if message.workflow_id == new.workflow_id and sent is not SendOutcome.ACCEPTED:
+            if _is_for_open_run(message, new) and sent is not SendOutcome.ACCEPTED:
                 # For the very run that is in the way, which began after we had looked for it.
                 raise Overtaken
+
+
+def _is_for_open_run(message: Message, new: NewRun) -> bool:
+    # What is for a certain run, perhaps one that has closed, is not for whichever has its id now.
+    return message.workflow_id == new.workflow_id and message.run_id is None
 
 
 # --- inserting -----------------------------------------------------------------------------------

@@ -173,6 +173,19 @@ class StartsConformance(Conformance):
             assert (outcome.created, outcome.run.run_id) == (False, run.run_id)
         assert await ids_in_inbox(scene, run) == ["instead"]
 
+    async def test_a_message_of_a_refused_start_may_be_for_a_run_that_has_closed(
+        self, scene: Scene
+    ) -> None:
+        """As a child's whose parent is no more is: nobody is told, and the start is refused."""
+        closed = await scene.start_closed()
+        [started] = await scene.repository.start_runs([scene.new_run(closed.workflow_id)])
+        run = started.run
+        instead = replace(message(closed, "instead"), run_id=closed.run_id)
+        refused = replace(scene.new_run(run.workflow_id), on_conflict=[instead])
+        [outcome] = await scene.repository.start_runs([refused])
+        assert (outcome.created, outcome.run.run_id) == (False, run.run_id)
+        assert await ids_in_inbox(scene, run) == []
+
     async def test_a_start_that_succeeds_leaves_no_message(self, scene: Scene) -> None:
         new = scene.new_run()
         instead = Message(new.workflow_id, "instead", arrival())
