@@ -8,6 +8,7 @@ import pytest
 
 import loom
 from loom import RunStatus, Settings
+from loom.engine.flags import NEW_RUN_FLAGS
 from tests.conditions import cut_off, eventually
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -143,4 +144,4 @@ async def test_runs_are_started_with_the_flags_of_the_engine(any_dsn: str) -> No
             for handle in (elsewhere, here):
                 await handle.result(20)
                 started = (await handle.history())[0]
-                assert list(started.attributes["flags"]) == ["signal-before-timer"]
+                assert tuple(started.attributes["flags"]) == NEW_RUN_FLAGS
