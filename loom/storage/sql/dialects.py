@@ -57,6 +57,12 @@ class RowsStatement:
     sql: str
     arrange: Callable[[Sequence[Row]], Any]
     """To what the driver takes: the rows themselves, or an array for each column."""
+    row: str = ""
+    """The part of the text that stands for a row, where more of them may follow each other."""
+
+    def of_rows(self, number: int) -> str:
+        """The text for so many rows at once."""
+        return self.sql.replace(self.row, ", ".join([self.row] * number), 1)
 
 
 type Row = Sequence[Any]
@@ -83,7 +89,8 @@ class SqlDialect(ABC):
         """A statement that ``values`` went into, for rows of these columns in this order."""
         compiled = self._compile(construct)
         order, names = compiled.positiontup or [], list(columns)
-        return RowsStatement(str(compiled), self._row_arranger([names.index(n) for n in order]))
+        arrange = self._row_arranger([names.index(n) for n in order])
+        return RowsStatement(str(compiled), arrange, self._repeatable_row(construct, len(order)))
 
     def _compile(self, construct: ClauseElement) -> SQLCompiler:
         compiled = construct.compile(dialect=self._dialect)
@@ -101,6 +108,11 @@ class SqlDialect(ABC):
     @abstractmethod
     def _row_arranger(self, order: Sequence[int]) -> Callable[[Sequence[Row]], Any]:
         """How rows are put into the order in which the text names their columns."""
+
+    def _repeatable_row(self, construct: ClauseElement, width: int) -> str:
+        """The part of a statement's text that stands for one row; empty where it takes all rows
+        anyway, or never more than one."""
+        return ""
 
     @abstractmethod
     def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
@@ -236,6 +248,9 @@ class SqliteDialect(SqlDialect):
             return lambda rows: rows
         arrange = itemgetter(*order)
         return lambda rows: [arrange(row) for row in rows]
+
+    def _repeatable_row(self, construct: ClauseElement, width: int) -> str:
+        return f"({', '.join('?' * width)})" if isinstance(construct, sqlite.Insert) else ""
 
     def any_of(self, key: Column[Any], name: str) -> ColumnElement[bool]:
         values = func.json_each(bindparam(name, type_=Text())).table_valued("value", name=name)

@@ -1,4 +1,7 @@
-"""Runs that are started for themselves alone, as most are: on Postgres in one statement."""
+"""Runs that are started for themselves alone, as most are: without a look at what is there first.
+
+Postgres takes a batch of them in one statement.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from loom.history.status import RunStatus
 from loom.identifiers import RunId
 from loom.storage.records import NewRun, StartOutcome
 from loom.storage.sql.dialects import Row
-from loom.storage.sql.inserts import event_row, message_row, task_row
+from loom.storage.sql.inserts import Key, event_row, message_row, task_row
 from loom.storage.sql.rows import RunState, born
-from loom.storage.sql.transactions import Database, Query
+from loom.storage.sql.statements import Statements
+from loom.storage.sql.statements.starts import StartsAtOnce
+from loom.storage.sql.transactions import Database, Many, Query, Transaction, Unmatched
 
 
 def are_plain(runs: Sequence[NewRun]) -> bool:
@@ -29,22 +34,18 @@ def _is_plain(new: NewRun) -> bool:
 
 
 async def start_plain_runs(database: Database, runs: Sequence[NewRun]) -> dict[RunId, StartOutcome]:
-    """Those that are created. Others have something in their way, which is to be looked at, or the
-    database does not take them so."""
-    at_once = database.statements.starts_at_once
-    if at_once is None:
-        return {}
+    """Those that are created. Others have something in their way, which is to be looked at."""
     # Ids are taken in one order.
     ordered = sorted(runs, key=lambda new: new.workflow_id)
     states = [_first_turn(new) for new in ordered]
-    rows = await database.write_at_once(Query(at_once.write, _tables(ordered, states)))
-    keys = {row[0]: row[1] for row in rows}
-    outcomes = {}
-    for state in states:
-        if state.run_id in keys:
-            state.run_key = keys[state.run_id]
-            outcomes[state.run_id] = StartOutcome(state.record(), created=True)
-    return outcomes
+    if database.statements.starts_at_once is not None:
+        states = await _start_at_once(database, database.statements.starts_at_once, ordered, states)
+    else:
+        try:
+            await database.write(_start_in_steps(database.statements, ordered, states))
+        except Unmatched:
+            return {}
+    return {state.run_id: StartOutcome(state.record(), created=True) for state in states}
 
 
 def _first_turn(new: NewRun) -> RunState:
@@ -55,19 +56,55 @@ def _first_turn(new: NewRun) -> RunState:
     return state
 
 
-def _tables(runs: Sequence[NewRun], states: Sequence[RunState]) -> dict[str, list[Row]]:
-    """With run ids in the place of keys, which there are none of yet."""
+async def _start_at_once(
+    database: Database,
+    statements: StartsAtOnce,
+    runs: Sequence[NewRun],
+    states: Sequence[RunState],
+) -> list[RunState]:
+    """As many as can be, which are given their keys."""
+    # The statement puts keys in the place of run ids.
+    tables = _tables(runs, [new.run_id for new in runs])
+    tables["runs"] = [state.new_row() for state in states]
+    rows = await database.write_at_once(Query(statements.write, tables))
+    keys = {row[0]: row[1] for row in rows}
+    started = [state for state in states if state.run_id in keys]
+    for state in started:
+        state.run_key = keys[state.run_id]
+    return started
+
+
+def _start_in_steps(
+    s: Statements, runs: Sequence[NewRun], states: Sequence[RunState]
+) -> Transaction[None]:
+    """All of them, or none. Who writes to SQLite is alone, so keys can be given out here."""
+    last = yield Query(s.runs.last_key)
+    for key, state in enumerate(states, last[0][0] + 1 if last else 1):
+        state.run_key = key
+    yield Many(s.runs.insert_keyed, [state.row() for state in states], each=True)
+    tables = _tables(runs, [state.run_key for state in states])
+    for statement, rows in (
+        (s.history.insert_event, tables["events"]),
+        (s.tasks.insert, tables["tasks"]),
+        (s.history.insert_message, tables["inbox"]),
+    ):
+        if rows:
+            yield Many(statement, rows)
+
+
+def _tables(runs: Sequence[NewRun], keys: Sequence[Key]) -> dict[str, list[Row]]:
+    """What belongs to the runs."""
+    keyed = list(zip(keys, runs, strict=True))
     return {
-        "runs": [state.new_row() for state in states],
-        "events": [event_row(new.run_id, e) for new in runs for e in new.effects.events],
+        "events": [event_row(key, event) for key, new in keyed for event in new.effects.events],
         "tasks": [
-            task_row(new.run_id, task, new.owner or "", new.effects.task_lease_expires_at)
-            for new in runs
+            task_row(key, task, new.owner or "", new.effects.task_lease_expires_at)
+            for key, new in keyed
             for task in new.effects.tasks
         ],
         "inbox": [
-            message_row(new.run_id, position, message.message_id, message.arrival)
-            for new in runs
+            message_row(key, position, message.message_id, message.arrival)
+            for key, new in keyed
             for position, message in enumerate(new.own_messages, 1)
         ],
     }

@@ -22,7 +22,7 @@ from loom.storage.sql.notifier import PostgresNotifier
 from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
 from loom.storage.sql.statements import Statements
-from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
+from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction, Unmatched
 from loom.storage.store import Store
 
 _POOL_SIZE: Final = 8
@@ -264,6 +264,12 @@ async def _execute(request: Query | Many, connection: asyncpg.Connection) -> Row
         arguments = request.statement.arrange(request.parameters)
     else:
         arguments = request.statement.arrange(request.rows)
+    if isinstance(request, Many) and request.each:
+        # "UPDATE 3": the driver passes on what the server says.
+        told: str = await connection.execute(request.statement.sql, *arguments)
+        if int(told.rpartition(" ")[2]) < len(request.rows):
+            raise Unmatched
+        return ()
     rows: Rows = await connection.fetch(request.statement.sql, *arguments)
     return rows
 

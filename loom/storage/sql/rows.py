@@ -94,6 +94,9 @@ class RunState:
 
     # --- as it is written ------------------------------------------------------------------------
 
+    def row(self) -> Row:
+        return _ROW(self)
+
     def new_row(self) -> Row:
         """As it is inserted: all but the key, which it is given by that."""
         return _NEW_ROW(self)
@@ -175,6 +178,7 @@ def _getter(columns: Iterable[Column[Any]]) -> attrgetter[Row]:
     return attrgetter(*("status.value" if name == "status" else name for name in names))
 
 
+_ROW: Final = _getter(RUN_STATE)
 _NEW_ROW: Final = _getter(RUN_STATE[1:])
 _TURN_ROW: Final = _getter([RUN_STATE[0], *TURN])
 

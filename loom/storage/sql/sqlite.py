@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,13 @@ from loom.errors import ConfigurationError, StoreError
 from loom.identifiers import Micros
 from loom.storage.notifier import InProcessNotifier
 from loom.storage.repository import LeaseRepository
-from loom.storage.sql.dialects import SqliteDialect
+from loom.storage.sql.dialects import Row, RowsStatement, SqliteDialect
 from loom.storage.sql.dsn import SqliteDsn, parse_dsn
 from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, primary_code, store_error
 from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
 from loom.storage.sql.statements import Statements
-from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
+from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction, Unmatched
 from loom.storage.store import Store
 
 _OLDEST: Final = (3, 38, 0)  # the first that always has the JSON functions
@@ -256,14 +257,31 @@ def _execute(request: Query | Many, connection: sqlite3.Connection) -> Rows:
     if isinstance(request, Query):
         sql, parameters = request.statement.sql, request.statement.arrange(request.parameters)
         return connection.execute(sql, parameters).fetchall()
-    sql, given = request.statement.sql, request.statement.arrange(request.rows)
-    if not request.returning:
-        connection.executemany(sql, given)
-        return ()
-    rows: list[Any] = []
-    for row in given:
-        rows += connection.execute(sql, row)
-    return rows
+    statement, given = request.statement, request.statement.arrange(request.rows)
+    if request.returning:
+        return [found for row in given for found in connection.execute(statement.sql, row)]
+    changed = _change(statement, given, connection)
+    if request.each and changed < len(given):
+        raise Unmatched
+    return ()
+
+
+_ROWS_AT_ONCE: Final = 64, 8
+"""Each execution lets go of the interpreter's lock and waits to get it back, so a statement should
+be worth it. A few fixed numbers of rows, for which the texts are prepared once."""
+
+
+def _change(statement: RowsStatement, rows: Sequence[Row], connection: sqlite3.Connection) -> int:
+    """How many rows were changed."""
+    changed, begin = 0, 0
+    for number in _ROWS_AT_ONCE if statement.row else ():
+        while len(rows) - begin >= number:
+            parameters = tuple(chain.from_iterable(rows[begin : begin + number]))
+            changed += connection.execute(statement.of_rows(number), parameters).rowcount
+            begin += number
+    if begin < len(rows):
+        changed += connection.executemany(statement.sql, rows[begin:]).rowcount
+    return changed
 
 
 def _schema_version(connection: sqlite3.Connection) -> str | None:

@@ -32,6 +32,8 @@ class Many:
     rows: Rows
     returning: bool = False
     """Whether what it returns for each of them does come back."""
+    each: bool = False
+    """Whether every one of them has to change a row: else ``Unmatched`` is raised."""
 
 
 type Rows = Sequence[Row]
@@ -43,6 +45,10 @@ class Overtaken(Exception):
     """What a transaction had found out before it held its locks holds no more: it is to be rolled
     back and tried again. Taking more locks instead could make two transactions wait for each
     other."""
+
+
+class Unmatched(Exception):
+    """A row that was to change one of the database's has found none that it may change."""
 
 
 class Database(ABC):

@@ -7,6 +7,7 @@ found out by writing. Postgres takes a batch of them in one statement, in one ro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -15,7 +16,7 @@ from loom.storage.records import Transition
 from loom.storage.sql.dialects import Row
 from loom.storage.sql.inserts import event_row, task_row
 from loom.storage.sql.statements import Statements
-from loom.storage.sql.transactions import Database, Many, Query, Transaction
+from loom.storage.sql.transactions import Database, Many, Query, Transaction, Unmatched
 
 
 def are_plain(transitions: Sequence[Transition]) -> bool:
@@ -38,18 +39,19 @@ async def write_plain_turns(database: Database, transitions: Sequence[Transition
     """The keys of the runs whose turns are written. Of the others nothing is known but that they
     cannot be written in this way."""
     at_once = database.statements.turns_at_once
-    if at_once is None:
-        return await database.write(_write_in_steps(database.statements, transitions))
     rows = TurnRows.of(transitions)
-    return {key for (key,) in await database.write_at_once(Query(at_once.write, rows.tables()))}
+    if at_once is not None:
+        written = await database.write_at_once(Query(at_once.write, rows.tables()))
+        return {key for (key,) in written}
+    with suppress(Unmatched):
+        await database.write(_write_in_steps(database.statements, rows))
+        return {turn.run_key for turn in transitions}
+    return set()
 
 
-def _write_in_steps(s: Statements, transitions: Sequence[Transition]) -> Transaction[set[RunKey]]:
-    rows = TurnRows.of(transitions)
-    saved = yield Many(s.turns.save, rows.turns, returning=True)
-    keys = {key for (key,) in saved}
-    if len(keys) < len(transitions):
-        rows = TurnRows.of([turn for turn in transitions if turn.run_key in keys])
+def _write_in_steps(s: Statements, rows: TurnRows) -> Transaction[None]:
+    """All of them, or none."""
+    yield Many(s.turns.save, rows.turns, each=True)
     for statement, each in (
         (s.history.insert_event, rows.events),
         (s.tasks.delete, rows.finished),
@@ -59,7 +61,6 @@ def _write_in_steps(s: Statements, transitions: Sequence[Transition]) -> Transac
     ):
         if each:
             yield Many(statement, each)
-    return keys
 
 
 @dataclass(slots=True)
@@ -92,8 +93,8 @@ class TurnRows:
         key, effects, owner = turn.run_key, turn.effects, turn.owner or ""
         self.turns.append(_turn_row(turn))
         self.events += [event_row(key, event) for event in effects.events]
-        self.finished += [(key, activity_id) for activity_id in effects.finished_tasks]
         if effects.status.is_open:
+            self.finished += [(key, activity_id) for activity_id in effects.finished_tasks]
             until = effects.task_lease_expires_at
             self.tasks += [task_row(key, task, owner, until) for task in effects.tasks]
         else:

@@ -6,7 +6,20 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Final
 
-from sqlalchemy import and_, case, delete, func, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    and_,
+    case,
+    column,
+    delete,
+    func,
+    literal_column,
+    select,
+    table,
+    union_all,
+    update,
+)
 
 from loom.storage.records import RunRecord
 from loom.storage.sql.dialects import RowsStatement, Statement
@@ -102,6 +115,21 @@ class RunStatements(StatementSet):
         query = self.dialect.insert_rows(workflows, self.dialect.values(columns))
         returned = query.on_conflict_do_nothing().returning(_run.run_id, _run.run_key)
         return self.dialect.compile_rows(returned, columns)
+
+    @cached_property
+    def last_key(self) -> Statement:
+        """The last key that SQLite has given out, also to a run that is gone; no row before the
+        first."""
+        sequence = table("sqlite_sequence", column("name", Text()), column("seq", BigInteger()))
+        is_ours = sequence.c.name == literal_column(f"'{workflows.name}'")
+        return self._compile(select(sequence.c.seq).where(is_ours))
+
+    @cached_property
+    def insert_keyed(self) -> RowsStatement:
+        """Rows of a ``RunState``; those that are in somebody's way are passed over."""
+        columns = types_of(RUN_STATE)
+        query = self.dialect.insert_rows(workflows, self.dialect.values(columns))
+        return self.dialect.compile_rows(query.on_conflict_do_nothing(), columns)
 
     @cached_property
     def save_turn(self) -> RowsStatement:

@@ -60,9 +60,8 @@ class TurnStatements(StatementSet):
 
     @cached_property
     def save(self) -> RowsStatement:
-        """Rows of ``TURN_ROW``; the keys of those whose fence holds come back."""
-        query = _save(self.dialect.values(TURN_ROW)).returning(_run.run_key)
-        return self.dialect.compile_rows(query, TURN_ROW)
+        """Rows of ``TURN_ROW``. A run whose fence does not hold is left as it is."""
+        return self.dialect.compile_rows(_save(self.dialect.values(TURN_ROW)), TURN_ROW)
 
     @cached_property
     def end_tasks(self) -> RowsStatement:
