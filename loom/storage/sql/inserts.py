@@ -32,16 +32,17 @@ def task_row(key: Key, task: NewTask, owner: WorkerId, lease_expires_at: Micros 
 
 
 def message_row(key: Key, position: int, message_id: MessageId, arrival: Arrival) -> Row:
-    return key, position, message_id, *_carried(arrival)
+    return key, position, message_id, *carried(arrival)
 
 
 def answer_row(key: Key, answer: Answer, now: Micros) -> Row:
-    return key, answer.message_id, now, *_carried(answer.content)
+    return key, answer.message_id, now, *carried(answer.content)
 
 
 def log_row(key: Key, line: LogRecord) -> Row:
     return key, line.position, line.logged_at, line.level, line.message
 
 
-def _carried(arrival: Arrival) -> Row:
+def carried(arrival: Arrival) -> Row:
+    """What an arrival is to its tables."""
     return arrival.type, arrival.schema_version, arrival.attributes, arrival.payload

@@ -123,6 +123,8 @@ class PostgresDatabase(Database):
             async_creator=lambda *_, **__: connect(dsn),
             pool_size=pool_size,
             max_overflow=0,
+            # The one that was used last: what it has prepared and looked up is still at hand.
+            pool_use_lifo=True,
             # Every connection comes back outside of any transaction.
             pool_reset_on_return=None,
         )

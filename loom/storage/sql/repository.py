@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,7 +32,15 @@ from loom.storage.records import (
     WriteOutcome,
 )
 from loom.storage.repository import Repository
-from loom.storage.sql import claims, lists, plain_starts, starts, turns, writes
+from loom.storage.sql import (
+    claims,
+    lists,
+    plain_messages,
+    plain_starts,
+    starts,
+    turns,
+    writes,
+)
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
 from loom.storage.sql.statements import Statements
@@ -140,7 +148,16 @@ class SqlRepository(Repository):
     ) -> Sequence[SendOutcome]:
         if not messages:
             return ()
-        return await self._write(lambda s: writes.send_messages(s, messages, now))
+        delivered: Collection[WorkflowId] = ()
+        if plain_messages.are_plain(messages):
+            delivered = await plain_messages.send_plain_messages(self._database, messages, now)
+        left = [message for message in messages if message.workflow_id not in delivered]
+        others = await self._write(lambda s: writes.send_messages(s, left, now)) if left else []
+        rest = iter(others)
+        return [
+            SendOutcome.ACCEPTED if message.workflow_id in delivered else next(rest)
+            for message in messages
+        ]
 
     async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
         transaction = run_keeping.find_answer(self._statements, chain, message_id)

@@ -11,6 +11,7 @@ from loom.storage.sql.statements.claims import ClaimsAtOnce, ClaimStatements
 from loom.storage.sql.statements.history import HistoryStatements
 from loom.storage.sql.statements.labels import LabelStatements
 from loom.storage.sql.statements.lists import ListStatements
+from loom.storage.sql.statements.messages import MessagesAtOnce
 from loom.storage.sql.statements.runs import RunStatements
 from loom.storage.sql.statements.starts import StartsAtOnce
 from loom.storage.sql.statements.tasks import TaskStatements
@@ -35,3 +36,4 @@ class Statements:
         self.claims_at_once = ClaimsAtOnce(dialect) if is_postgres else None
         self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None
         self.starts_at_once = StartsAtOnce(dialect) if is_postgres else None
+        self.messages_at_once = MessagesAtOnce(dialect) if is_postgres else None

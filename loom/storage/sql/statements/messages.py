@@ -1,0 +1,116 @@
+"""Messages to runs that begin their chains, each to another: delivered in one statement."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Insert,
+    Select,
+    Text,
+    Update,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
+from loom.storage.sql.schema import answers, events, inbox, workflows
+from loom.storage.sql.statements.base import StatementSet, types_of
+
+_run: Final = workflows.c
+_CONTENT: Final = list(inbox.columns)[2:]
+"""A message's id, and what it carries."""
+
+MESSAGE_ROW: Final[dict[str, SqlType]] = {
+    "workflow_id": Text(),
+    "run_id": Text(),
+    "sent_at": BigInteger(),
+    "is_urgent": BigInteger(),
+    **types_of(_CONTENT),
+}
+
+
+class MessagesAtOnce(StatementSet):
+    """A statement that is a transaction by itself, for Postgres.
+
+    What it knows of its runs is from before it locked them. A run that has been given a message
+    since, perhaps this very one, is left alone: that shows in the number of its messages.
+    """
+
+    dialect: PostgresDialect
+
+    @cached_property
+    def write(self) -> Statement:
+        """Given rows of ``messages``, no two with the same workflow id; the workflow ids of those
+        that are delivered come back."""
+        messages = self.dialect.table("messages", MESSAGE_ROW)
+        found = _found(messages)
+        counted = _counted(found).returning(_run.run_key, _run.inbox_count).cte("counted")
+        put = _put(found, counted).cte("put")
+        query = select(found.c.workflow_id).where(found.c.run_key == counted.c.run_key)
+        return self.dialect.compile_tables(query.add_cte(put), {"messages": MESSAGE_ROW})
+
+
+def _found(messages: FromClause) -> CTE:
+    """Messages with the open runs that they are for, but those that have them already."""
+    is_alone = and_(_run.closed_at.is_(None), _run.first_run_id.is_(None))
+    # One way at a time, each with an index of its own.
+    by_id = and_(messages.c.run_id.is_(None), _run.workflow_id == messages.c.workflow_id)
+    by_run = and_(_run.run_id == messages.c.run_id, _run.workflow_id == messages.c.workflow_id)
+    columns = *messages.c, _run.run_key, _run.inbox_count
+    both = union_all(*(select(*columns).where(is_alone, way) for way in (by_id, by_run)))
+    found = both.subquery("addressed")
+    taken = (_is_in(table, found) for table in (inbox, events, answers))
+    return select(*found.c).where(*(~each for each in taken)).cte("found")
+
+
+def _is_in(table: FromClause, found: FromClause) -> ColumnElement[bool]:
+    same = table.c.run_key == found.c.run_key, table.c.message_id == found.c.message_id
+    return exists(select(literal_column("1")).select_from(table).where(*same))
+
+
+def _counted(found: CTE) -> Update:
+    """As ``RunState.receive`` counts a message in."""
+    locked = (
+        select(_run.run_key)
+        .where(_run.run_key.in_(select(found.c.run_key)))
+        .order_by(_run.run_key)
+        .with_for_update(of=workflows)
+        .cte("locked")
+    )
+    is_unchanged = and_(
+        _run.run_key == locked.c.run_key,
+        _run.run_key == found.c.run_key,
+        _run.closed_at.is_(None),
+        _run.inbox_count == found.c.inbox_count,
+    )
+    is_heeded = or_(_run.lease_owner.is_not(None), _run.status != literal_column("'BLOCKED'"))
+    # Of these functions' arguments those that are NULL do not count.
+    begins_at = func.greatest(found.c.sent_at, _run.start_at)
+    wanted_at = case((found.c.is_urgent == literal_column("1"), found.c.sent_at), else_=begins_at)
+    changed: dict[Any, Any] = {
+        _run.inbox_count: _run.inbox_count + literal_column("1"),
+        _run.due_at: case((is_heeded, func.least(_run.due_at, wanted_at)), else_=_run.due_at),
+    }
+    return update(workflows).where(is_unchanged).values(changed)
+
+
+def _put(found: CTE, counted: CTE) -> Insert:
+    content = [found.c[column.name] for column in _CONTENT]
+    rows: Select[Any] = select(counted.c.run_key, counted.c.inbox_count, *content).where(
+        found.c.run_key == counted.c.run_key
+    )
+    return insert(inbox).from_select([column.name for column in inbox.columns], rows)
