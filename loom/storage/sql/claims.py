@@ -1,13 +1,15 @@
 """Claiming runs and activity tasks.
 
 A claim first looks without locks, since most find nothing, and only then opens a transaction that
-writes. On Postgres it passes over rows that somebody else is just claiming.
+writes; on Postgres a claim of runs does both in one statement, and passes over rows that somebody
+else is just claiming.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from loom.identifiers import Micros, RunKey
@@ -17,9 +19,11 @@ from loom.storage.records import (
     InboxRecord,
     WorkflowClaim,
     WorkflowTask,
+    WorkflowTasks,
 )
 from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_record, run_state
 from loom.storage.sql.statements import Statements
+from loom.storage.sql.statements.claims import OUTLOOK
 from loom.storage.sql.statements.runs import RUN_STATE
 from loom.storage.sql.statements.tasks import TASK_STATE
 from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
@@ -72,24 +76,43 @@ def claim_runs(s: Statements, claim: WorkflowClaim) -> Transaction[list[Workflow
     return (yield from _lease(s, claim, rows))
 
 
-async def claim_due_runs(database: Database, claim: WorkflowClaim) -> list[WorkflowTask]:
-    """The same where no blocked run is to be had: on Postgres in one statement.
-
-    Inboxes are read after that. They only grow meanwhile, since nobody else may empty them now.
-    """
-    s = database.statements
-    if s.claims_at_once is None:
-        # Whoever claims a run has done nothing yet, and its first turn is a commit of its own.
-        return await database.write_for_now(claim_runs(s, claim))
+async def claim_at_once(database: Database, claim: WorkflowClaim) -> WorkflowTasks:
+    """The same on Postgres, in one statement."""
+    s, at_once = database.statements, database.statements.claims_at_once
+    assert at_once is not None
     limits = {"limit": claim.limit, "lease_expires_at": claim.lease_expires_at}
     parameters = _claim_parameters(s, claim) | limits
-    rows = await database.write_at_once(Query(s.claims_at_once.lease_due, parameters))
+    rows = await database.write_at_once(Query(at_once.lease_due, parameters))
+    next_due_at, due_beyond, is_blocked_due = rows[0][: len(OUTLOOK)]
+    tasks = await _tasks_of(database, [row[len(OUTLOOK) :] for row in rows])
+    room = claim.limit - len(tasks)
+    if room and is_blocked_due:
+        tasks += await database.write(claim_runs(s, replace(claim, limit=room)))
+    return WorkflowTasks(tasks, next_due_at if len(tasks) < claim.limit else due_beyond)
+
+
+async def _tasks_of(database: Database, rows: Rows) -> list[WorkflowTask]:
+    """Runs with their messages, from rows of both."""
     columns = len(RUN_STATE)
-    oldest_first = sorted(rows, key=lambda row: (row[columns], row[0]))
-    runs = [run_state(row[:columns]) for row in oldest_first]
-    keys = [run.run_key for run in runs if run.has_messages]
-    inboxes = await database.read(_read_inboxes(s, keys)) if keys else {}
-    return _tasks(runs, inboxes)
+    runs: dict[RunKey, RunState] = {}
+    inboxes: dict[RunKey, list[InboxRecord]] = defaultdict(list)
+    for row in rows:
+        key, message = row[0], row[columns:]
+        if key is not None and key not in runs:
+            runs[key] = run_state(row[:columns])
+        if message[0] is not None:
+            inboxes[key].append(inbox_record(message))
+    # The statement sees its runs as they were when it locked them, and messages as they were when
+    # it began.
+    stale = [key for key, run in runs.items() if not _has_all(run, inboxes[key])]
+    if stale:
+        inboxes.update(await database.read(_read_inboxes(database.statements, stale)))
+    return _tasks(runs.values(), inboxes)
+
+
+def _has_all(run: RunState, messages: Sequence[InboxRecord]) -> bool:
+    waiting = range(run.inbox_consumed + 1, run.inbox_count + 1)
+    return [message.position for message in messages] == list(waiting)
 
 
 def claim_one_run(s: Statements, claim: WorkflowClaim) -> Transaction[list[WorkflowTask]]:

@@ -66,13 +66,13 @@ class SqlRepository(Repository):
             return WorkflowTasks(await self._database.write(one))
         if not claim.definitions:
             return WorkflowTasks(())
+        if self._statements.claims_at_once is not None:
+            return await claims.claim_at_once(self._database, claim)
         outlook = await self._database.read(claims.look_for_runs(self._statements, claim))
         if not outlook.has_due:
             return WorkflowTasks((), outlook.next_due_at(0, claim.limit))
-        if outlook.is_blocked_due:
-            tasks = await self._database.write(claims.claim_runs(self._statements, claim))
-        else:
-            tasks = await claims.claim_due_runs(self._database, claim)
+        # Whoever claims a run has done nothing yet, and its first turn is a commit of its own.
+        tasks = await self._database.write_for_now(claims.claim_runs(self._statements, claim))
         return WorkflowTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:

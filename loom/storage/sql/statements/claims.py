@@ -10,15 +10,18 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    exists,
+    func,
     literal_column,
     or_,
     select,
     tuple_,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from loom.storage.sql.dialects import Statement
-from loom.storage.sql.schema import workflows
+from loom.storage.sql.schema import inbox, workflows
 from loom.storage.sql.statements.base import StatementSet, micros, text
 from loom.storage.sql.statements.runs import RUN_STATE
 
@@ -27,6 +30,10 @@ _run: Final = workflows.c
 _NOTHING: Final[ColumnElement[int]] = literal_column("0")
 _ONE: Final[ColumnElement[int]] = literal_column("1")
 
+OUTLOOK: Final = ("next_due_at", "due_beyond", "is_blocked_due")
+"""When the next run is due that is not yet; when the one is that the limit leaves out; and whether
+there is a blocked run to be had."""
+
 
 class ClaimStatements(StatementSet):
     """Statements with the parameters of a ``WorkflowClaim``."""
@@ -34,11 +41,8 @@ class ClaimStatements(StatementSet):
     @cached_property
     def look_for_due(self) -> Statement:
         """When the next runs are due, leaving out those due now that somebody else holds."""
-        is_within_reach = or_(_run.due_at > micros("now"), self._is_free_for_claimer)
-        query = select(_run.due_at, _run.lease_owner, _run.lease_expires_at).where(
-            self._is_meant, _run.due_at.is_not(None), is_within_reach
-        )
-        return self._compile(query.order_by(_run.due_at).limit(micros("limit")))
+        query = self._within_reach(_run.due_at, _run.lease_owner, _run.lease_expires_at)
+        return self._compile(query.limit(micros("limit")))
 
     @cached_property
     def claim_due(self) -> Statement:
@@ -66,6 +70,11 @@ class ClaimStatements(StatementSet):
             _run.run_key == micros("key"), _run.closed_at.is_(None), is_free
         )
         return self._compile(query.with_for_update())
+
+    def _within_reach(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        is_within_reach = or_(_run.due_at > micros("now"), self._is_free_for_claimer)
+        query = select(*columns).where(self._is_meant, _run.due_at.is_not(None), is_within_reach)
+        return query.order_by(_run.due_at)
 
     def _claim(self, *conditions: ColumnElement[bool]) -> Select[Any]:
         query = select(*RUN_STATE).where(*conditions).limit(micros("limit"))
@@ -103,12 +112,27 @@ class ClaimStatements(StatementSet):
 
 
 class ClaimsAtOnce(ClaimStatements):
-    """Statements that are transactions by themselves, for Postgres."""
+    """A statement that is a transaction by itself, for Postgres."""
 
     @cached_property
     def lease_due(self) -> Statement:
-        """What ``claim_due`` finds, with the lease that ``RunState.lease`` would give; each row is
-        followed by when it was due."""
+        """What ``claim_due`` finds, with the lease that ``RunState.lease`` would give, oldest due
+        first. One row for each message that a run has, at least one for each run; and if there is
+        no run, one with nothing in these columns. Before them come the columns of ``OUTLOOK``."""
+        leased = self._leased.cte("leased")
+        run = [leased.c[column.name] for column in RUN_STATE]
+        has_messages = leased.c.inbox_count > leased.c.inbox_consumed
+        is_for_it = and_(inbox.c.run_key == leased.c.run_key, has_messages)
+        outlook = select(*self._outlook).cte("outlook")
+        always: ColumnElement[bool] = literal_column("true")
+        every = outlook.outerjoin(leased, always).outerjoin(inbox, is_for_it)
+        query = select(*outlook.c, *run, *inbox.c).select_from(every)
+        return self._compile(
+            query.order_by(leased.c.was_due_at, leased.c.run_key, inbox.c.position)
+        )
+
+    @property
+    def _leased(self) -> ReturningUpdate[Any]:
         locked = (
             select(_run.run_key, _run.due_at)
             .where(self._is_meant, self._is_due)
@@ -125,4 +149,18 @@ class ClaimsAtOnce(ClaimStatements):
             lease_expires_at=micros("lease_expires_at"),
             due_at=micros("lease_expires_at"),
         )
-        return self._compile(leased.returning(*RUN_STATE, locked.c.due_at.label("was_due_at")))
+        return leased.returning(*RUN_STATE, locked.c.due_at.label("was_due_at"))
+
+    @property
+    def _outlook(self) -> list[ColumnElement[Any]]:
+        """The columns of ``OUTLOOK``, from before anything is claimed."""
+        # A row may be looked at before the lease on it ends, but not be had.
+        later = func.greatest(_run.due_at, _run.lease_expires_at)
+        at = case((_run.due_at > micros("now"), later), else_=_run.due_at).label("at")
+        within_reach = self._within_reach(at).limit(micros("limit") + _ONE).cte("within_reach")
+        moment = within_reach.c.at
+        next_one = select(func.min(moment)).where(moment > micros("now"))
+        beyond = select(moment).order_by(moment).offset(micros("limit")).limit(_ONE)
+        blocked = exists(select(_ONE).select_from(workflows).where(self._is_blocked_and_free))
+        columns = next_one.scalar_subquery(), beyond.scalar_subquery(), blocked
+        return [c.label(name) for c, name in zip(columns, OUTLOOK, strict=True)]
