@@ -101,5 +101,20 @@ class Endless(loom.Workflow[bool, Any]):
         await ctx.activity(endless_in_thread if ctx.input else endless)
 
 
-WORKFLOWS = (Five, Mixed, Endless, Deadly)
-ACTIVITIES = (quick, in_thread, slow, endless, endless_in_thread, deadly)
+@loom.activity
+async def increment(n: int) -> int:
+    return n + 1
+
+
+@loom.workflow
+class Relay(loom.Workflow[int, Any]):
+    """An activity, a signal, and another activity; no ledger, so that it may be run for hours."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> int:
+        n = await ctx.activity(increment, ctx.input)
+        n += await ctx.wait_for_signal("add", type=int)
+        return await ctx.activity(increment, n)
+
+
+WORKFLOWS = (Five, Mixed, Endless, Deadly, Relay)
+ACTIVITIES = (increment, quick, in_thread, slow, endless, endless_in_thread, deadly)

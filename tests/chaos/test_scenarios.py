@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.shim import ShimUnavailable
+from tests.chaos.soak import soak
 from tests.chaos.stage import Grounds, Report, grounds
 from tests.conftest import REQUIRE_POSTGRES
 from tests.postgres import PostgresUnavailable
@@ -48,3 +50,15 @@ async def test_nothing_is_lost_and_nothing_doubled(places: Grounds, name: str, s
         await places.play(entry.scenario, report, seed, is_short=True)
     assert report.violations == []
     assert sum(report.faults.values()) > 0
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "store", ["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres])]
+)
+async def test_a_short_soak_gives_every_result(places: Grounds, store: str) -> None:
+    # Too short to tell whether anything grows.
+    report = Report("soak", store)
+    await places.play(functools.partial(soak, minutes=2, seconds=1.0), report, seed=0)
+    assert report.violations == []
+    assert report.faults.total() == 2
