@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
 
 import loom
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds after which what has not happened will not happen."""
 
 
@@ -19,6 +22,20 @@ async def eventually(
     async with asyncio.timeout(patience):
         while not await _value(holds()):
             await asyncio.sleep(0.005)
+
+
+async def given_time(trial: Callable[[float], Awaitable[None]], *seconds: float) -> None:
+    """Try what must be quick enough for a time, with the first of the times that is long enough.
+
+    For what ends by the clock of the database or of the machine, which no test can set: a lease
+    that must not run out, a timeout that must not come before what it is to interrupt. A machine
+    may keep anything waiting for a second, but not for as long as the last of these times.
+    """
+    *shorter, longest = seconds
+    for each in shorter:
+        with suppress(Exception, pytest.fail.Exception):
+            return await trial(each)
+    return await trial(longest)
 
 
 async def _value(answer: bool | Awaitable[bool]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import loom
-from tests.conditions import cut_off, eventually
+from tests.conditions import cut_off, eventually, given_time
 from tests.faults import Fault, Faulty, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -186,43 +186,50 @@ async def test_its_times_still_hold(app: loom.Loom, which: str) -> None:
     async with app.worker(workflows=[workflow]):
         async with app.worker(activities=[activity]):
             handle = await app.start(workflow)
-            await eventually(lambda: is_parked(handle))
+            await eventually(lambda: len(TOKENS) > 0)
         # Whoever comes next finds that its time is over, and tries it again.
         async with app.worker(activities=[activity]):
-            assert await handle.result(10) == f"{which} after 2"
+            assert await handle.result(30) == f"{which} after 2"
     assert len(TOKENS) == 2
 
 
 async def test_heartbeats_from_outside_keep_it_and_tell_the_next_attempt(app: loom.Loom) -> None:
-    details: list[Any] = []
+    async def trial(silence: float) -> None:
+        details: list[Any] = []
+        TOKENS.clear()
 
-    @loom.activity(name="approve", heartbeat_timeout=0.6, retry=RETRY)
-    async def watched() -> Approval:
-        details.append(loom.activity_info().heartbeat_details())
-        return ask()
+        @loom.activity(name="approve", heartbeat_timeout=silence, retry=RETRY)
+        async def watched() -> Approval:
+            details.append(loom.activity_info().heartbeat_details())
+            return ask()
 
-    workflow = approving(watched)
-    async with app.worker(workflows=[workflow], activities=[watched]):
-        handle = await app.start(workflow)
-        await eventually(lambda: is_parked(handle))
-        for number in range(10):
-            await asyncio.sleep(0.1)
-            await app.heartbeat_activity(TOKENS[0], number)
-        assert details == [None]
-        await eventually(lambda: len(details) == 2)
-        assert details == [None, 9]
-        await eventually(lambda: is_parked(handle))
-        await app.complete_activity(TOKENS[1], Approval("Ada"))
-        assert await handle.result(10) == "Ada"
+        workflow = approving(watched)
+        async with app.worker(workflows=[workflow], activities=[watched]):
+            handle = await app.start(workflow)
+            await eventually(lambda: is_parked(handle))
+            for number in range(10):
+                await asyncio.sleep(silence / 6)
+                await app.heartbeat_activity(TOKENS[0], number)
+            assert details == [None]
+            await eventually(lambda: len(details) == 2)
+            assert details == [None, 9]
+            await eventually(lambda: is_parked(handle))
+            await app.complete_activity(TOKENS[1], Approval("Ada"))
+            assert await handle.result(10) == "Ada"
+
+    await given_time(trial, 0.6, 2, 10)
 
 
 async def test_its_whole_time_holds_with_no_worker_for_it(app: loom.Loom) -> None:
-    workflow = approving(loom.with_options(approve, schedule_to_close_timeout=0.3))
-    async with app.worker(workflows=[workflow]):
-        async with app.worker(activities=[approve]):
-            handle = await app.start(workflow)
-            await eventually(lambda: is_parked(handle))
-        assert await handle.result(10) == "schedule_to_close after 1"
+    async def trial(seconds: float) -> None:
+        workflow = approving(loom.with_options(approve, schedule_to_close_timeout=seconds))
+        async with app.worker(workflows=[workflow]):
+            async with app.worker(activities=[approve]):
+                handle = await app.start(workflow)
+                await eventually(lambda: len(TOKENS) > 0, seconds)
+            assert await handle.result(30) == "schedule_to_close after 1"
+
+    await given_time(trial, 0.3, 2, 15)
 
 
 async def test_an_attempt_that_died_before_it_let_go_has_its_token_outlived(

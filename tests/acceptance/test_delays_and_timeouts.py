@@ -10,7 +10,7 @@ import pytest
 
 import loom
 from loom import RunStatus
-from tests.conditions import cut_off, eventually
+from tests.conditions import cut_off, eventually, given_time
 from tests.faults import Counting, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -170,12 +170,7 @@ async def test_a_waiting_run_ends_when_its_time_is_up(app: loom.Loom, option: An
 
 
 async def test_its_activities_are_stopped(app: loom.Loom) -> None:
-    handle = await app.start(Working, 1, run_timeout=0.3)
-    await eventually(lambda: ("began", 1) in seen)
-    with pytest.raises(loom.WorkflowTimedOutError):
-        await handle.result(10)
-    await eventually(lambda: ("stopped", 1) in seen)
-    assert (await handle.info()).activities == []
+    await given_time(lambda seconds: is_stopped(app, seconds), 0.3, 2, 15)
 
 
 async def test_activities_that_run_elsewhere_are_stopped(any_dsn: str) -> None:
@@ -185,11 +180,16 @@ async def test_activities_that_run_elsewhere_are_stopped(any_dsn: str) -> None:
         app.worker(workflows=[Working]),
         other.worker(activities=[endless]),
     ):
-        handle = await app.start(Working, 1, run_timeout=0.5)
-        await eventually(lambda: ("began", 1) in seen)
-        with pytest.raises(loom.WorkflowTimedOutError):
-            await handle.result(10)
-        await eventually(lambda: ("stopped", 1) in seen)
+        await given_time(lambda seconds: is_stopped(app, seconds), 0.5, 2, 15)
+
+
+async def is_stopped(app: loom.Loom, seconds: float) -> None:
+    handle = await app.start(Working, seconds, run_timeout=seconds)
+    with pytest.raises(loom.WorkflowTimedOutError):
+        await handle.result(30)
+    assert ("began", seconds) in seen
+    await eventually(lambda: ("stopped", seconds) in seen)
+    assert (await handle.info()).activities == []
 
 
 async def test_a_run_whose_worker_died_times_out_at_the_next(any_dsn: str) -> None:
@@ -236,16 +236,15 @@ async def test_the_time_of_a_delayed_run_counts_from_when_it_may_begin(app: loom
 
 
 async def test_the_parent_and_the_children_are_told(app: loom.Loom) -> None:
-    parent = await app.start(Parent, run_timeout=0.5)
-    await eventually(lambda: is_there(app, "child"))
-    with pytest.raises(loom.WorkflowTimedOutError):
-        await parent.result(10)
-    child = app.handle("child")
-    await eventually(lambda: has_status(child, RunStatus.TERMINATED))
+    async def trial(seconds: float) -> None:
+        parent = await app.start(Parent, run_timeout=seconds)
+        with pytest.raises(loom.WorkflowTimedOutError):
+            await parent.result(30)
+        assert await app.count(id="child") == 1
+        child = app.handle("child")
+        await eventually(lambda: has_status(child, RunStatus.TERMINATED))
 
-
-async def is_there(app: loom.Loom, workflow_id: str) -> bool:
-    return await app.count(id=workflow_id) == 1
+    await given_time(trial, 0.5, 2, 15)
 
 
 async def test_a_chain_has_an_end_though_each_of_its_runs_is_brief(app: loom.Loom) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,11 @@ type Context = loom.WorkflowContext[Any, Any]
 @loom.activity
 async def step(n: int) -> int:
     return n + 1
+
+
+@loom.activity(name="step")
+async def step_to_the_twentieth(n: int) -> int:
+    return n + 1 if n < 20 else await asyncio.Event().wait()
 
 
 @loom.workflow
@@ -51,9 +57,11 @@ class Continuing(loom.Workflow[int, Any]):
 
 
 @asynccontextmanager
-async def working_app(dsn: str, counting: Counting) -> AsyncIterator[loom.Loom]:
+async def working_app(
+    dsn: str, counting: Counting, step: Any = step, **settings: Any
+) -> AsyncIterator[loom.Loom]:
     async with (
-        watched_app(dsn, counting) as app,
+        watched_app(dsn, counting, **settings) as app,
         app.worker(workflows=[Sequence, Idle, Parent, Continuing], activities=[step]),
     ):
         yield app
@@ -119,7 +127,7 @@ async def test_five_thousand_steps_cost_five_thousand_times_one(memory_dsn: str)
 async def test_a_recovered_run_reads_its_history_once_and_no_more(dsn: str) -> None:
     counting = Counting()
     async with loom.Loom(dsn) as client:
-        async with working_app(dsn, Counting()):
+        async with working_app(dsn, Counting(), step_to_the_twentieth, shutdown_grace_seconds=0):
             handle = await client.start(Sequence, 60)
 
             async def is_under_way() -> bool:

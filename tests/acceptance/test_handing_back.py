@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,9 +42,7 @@ async def test_a_stopping_worker_hands_back_what_it_cannot_finish(
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
         handle = await app.start(workflow)
         await eventually(lambda: len(FLOOR.started) == 1)
-        before = time.monotonic()
-    # No wait for a lease, but for the half second of grace: the bound is generous, not a timing.
-    assert time.monotonic() - before < 5
+    # The lease has not run out: it was handed back.
     info = await handle.info()
     assert info.worker is None
     [activity] = info.activities

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import loom
-from tests.conditions import cut_off, eventually
+from tests.conditions import cut_off, eventually, given_time
 from tests.faults import Counting, Deaf, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -188,31 +188,42 @@ async def test_silence_is_told_apart_from_slowness(app: loom.Loom) -> None:
 
 
 async def test_whoever_speaks_may_take_long(app: loom.Loom) -> None:
-    @loom.activity(heartbeat_timeout=0.2)
-    async def talkative() -> str:
-        for _ in range(50):
-            await asyncio.sleep(0.01)
-            loom.heartbeat()
-        return "done"
+    async def trial(silence: float) -> None:
+        @loom.activity(heartbeat_timeout=silence)
+        async def talkative() -> str:
+            for _ in range(50):
+                await asyncio.sleep(silence / 20)
+                loom.heartbeat()
+            return "done"
 
-    workflow = calling(talkative)
-    async with app.worker(workflows=[workflow], activities=[talkative]):
-        assert await (await app.start(workflow)).result(10) == "done"
+        workflow = calling(talkative)
+        async with app.worker(workflows=[workflow], activities=[talkative]):
+            assert await (await app.start(workflow)).result(50) == "done"
+
+    await given_time(trial, 0.2, 1, 8)
 
 
-async def test_a_long_activity_needs_no_heartbeat_to_keep_its_lease(app: loom.Loom) -> None:
+async def test_a_long_activity_needs_no_heartbeat_to_keep_its_lease(any_dsn: str) -> None:
     """Its worker renews it, several times over."""
 
-    @loom.activity
-    async def long() -> int:
-        await asyncio.sleep(1.2)
-        return loom.activity_info().attempt
+    async def trial(lease: float) -> None:
+        @loom.activity
+        async def long() -> int:
+            await asyncio.sleep(2.4 * lease)
+            return loom.activity_info().attempt
 
-    workflow = calling(long)
-    async with app.worker(workflows=[workflow]), app.worker(activities=[long]):
-        handle = await app.start(workflow)
-        async with app.worker(activities=[long]):
-            assert await handle.result(10) == 1
+        workflow = calling(long)
+        settings = loom.Settings(lease_seconds=lease)
+        async with (
+            loom.Loom(any_dsn, settings=settings) as app,
+            app.worker(workflows=[workflow]),
+            app.worker(activities=[long]),
+        ):
+            handle = await app.start(workflow)
+            async with app.worker(activities=[long]):
+                assert await handle.result(50) == 1
+
+    await given_time(trial, 0.5, 2, 10)
 
 
 async def test_a_thousand_heartbeats_are_few_writes(any_dsn: str) -> None:

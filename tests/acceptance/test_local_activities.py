@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import loom
-from tests.conditions import cut_off, eventually
+from tests.conditions import cut_off, eventually, given_time
 from tests.faults import Counting, Fault, Faulty, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -180,23 +180,26 @@ class Long(loom.Workflow[Any, Any]):
 
 
 async def test_a_long_one_keeps_its_run_and_lets_it_hear(any_dsn: str) -> None:
-    settings = loom.Settings(lease_seconds=0.5)
-    async with (
-        loom.Loom(any_dsn, settings=settings) as app,
-        app.worker(workflows=[Long]),
-        app.worker(workflows=[Long]),
-    ):
-        handle = await app.start(Long)
-        await asyncio.sleep(1.2)
-        await handle.signal("say", "hello")
+    async def trial(lease: float) -> None:
+        EXECUTIONS.clear()
+        async with (
+            loom.Loom(any_dsn, settings=loom.Settings(lease_seconds=lease)) as app,
+            app.worker(workflows=[Long]),
+            app.worker(workflows=[Long]),
+        ):
+            handle = await app.start(Long)
+            await asyncio.sleep(2.4 * lease)
+            await handle.signal("say", "hello")
 
-        async def has_heard() -> bool:
-            return any(event.type == "SIGNAL_RECEIVED" for event in await handle.history())
+            async def has_heard() -> bool:
+                return any(event.type == "SIGNAL_RECEIVED" for event in await handle.history())
 
-        await eventually(has_heard)
-        assert EXECUTIONS["long"] == 1
-        MAY_END.set()
-        assert await handle.result(10) == ["hello", "attempt 1"]
+            await eventually(has_heard)
+            assert EXECUTIONS["long"] == 1
+            MAY_END.set()
+            assert await handle.result(30) == ["hello", "attempt 1"]
+
+    await given_time(trial, 0.5, 2, 10)
 
 
 @pytest.mark.parametrize("end", ["stopped", "cut off"])
@@ -221,10 +224,11 @@ async def test_a_long_one_is_run_again_when_its_worker_is_gone(any_dsn: str, end
 
 
 async def test_cancelling_the_run_stops_it(any_dsn: str) -> None:
-    stopped = asyncio.Event()
+    begun, stopped = asyncio.Event(), asyncio.Event()
 
     @loom.activity
     async def endless() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -237,7 +241,7 @@ async def test_cancelling_the_run_stops_it(any_dsn: str) -> None:
 
     async with loom.Loom(any_dsn) as app, app.worker(workflows=[Calling]):
         handle = await app.start(Calling)
-        await asyncio.sleep(0.01)
+        await eventually(begun.is_set)
         await handle.cancel()
         with pytest.raises(loom.WorkflowCancelledError):
             await handle.result(10)

@@ -41,7 +41,9 @@ class WorkerProcess:
         self._process.wait()
 
     def freeze(self) -> None:
+        """When this returns, none of its threads runs any more."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def wake(self) -> None:
         self._process.send_signal(signal.SIGCONT)
