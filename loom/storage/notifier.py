@@ -43,6 +43,10 @@ def answer_topic(message_id: MessageId) -> str:
     return f"answer:{message_id}"
 
 
+OF_ONE: Final = (run_topic(""), answer_topic(""))
+"""How topics begin that somebody waits for who waits for nothing else."""
+
+
 class Notifier(ABC):
     """Carries topics from those who write to those who wait."""
 

@@ -17,11 +17,11 @@ import aiosqlite
 
 from loom.errors import ConfigurationError, StoreError
 from loom.identifiers import Micros
-from loom.storage.notifier import InProcessNotifier
 from loom.storage.repository import LeaseRepository
 from loom.storage.sql.dialects import Row, RowsStatement, SqliteDialect
 from loom.storage.sql.dsn import SqliteDsn, parse_dsn
 from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, primary_code, store_error
+from loom.storage.sql.neighbours import FileNotifier
 from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
 from loom.storage.sql.statements import Statements
@@ -200,6 +200,10 @@ class SqliteDatabase(Database):
     async def current_time(self) -> Micros:
         return time.time_ns() // 1_000
 
+    async def writes_by_others(self) -> int:
+        """A number that changes when another connection than the writer has written."""
+        return await self._writer.run(_data_version)
+
     async def schema_version(self) -> str | None:
         """Which migration the file has seen last."""
         return await self._reader.run(_schema_version)
@@ -284,6 +288,11 @@ def _change(statement: RowsStatement, rows: Sequence[Row], connection: sqlite3.C
     return changed
 
 
+def _data_version(connection: sqlite3.Connection) -> int:
+    [version] = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
 def _schema_version(connection: sqlite3.Connection) -> str | None:
     named = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     if connection.execute(named, (VERSION_TABLE,)).fetchone() is None:
@@ -303,7 +312,7 @@ class SqliteStore(Store):
         self._writing = threading.Lock()
         self.database = SqliteDatabase(dsn, self._writing)
         self.repository: SqlRepository = SqlRepository(self.database)
-        self.notifier: InProcessNotifier = InProcessNotifier()
+        self.notifier: FileNotifier = FileNotifier(dsn.path, self.database.writes_by_others)
 
     @asynccontextmanager
     async def lease_repository(self) -> AsyncIterator[LeaseRepository]:
@@ -314,6 +323,7 @@ class SqliteStore(Store):
             await database.close()
 
     async def close(self) -> None:
+        await self.notifier.close()
         await self.database.close()
 
 
