@@ -1,5 +1,5 @@
-"""On Postgres runs are claimed in one statement: it finds what a look and a claim would, and each
-run comes with all of its messages."""
+"""On Postgres runs and activity tasks are claimed in one statement: it finds what a look and a
+claim would, and each run comes with all of its messages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 
 from loom.identifiers import Micros, RunKey
-from loom.storage.records import Effects, RunRecord, WorkflowClaim, WorkflowTasks
-from loom.storage.sql import claims, postgres
+from loom.storage.records import (
+    ActivityClaim,
+    ActivityTasks,
+    Effects,
+    RunRecord,
+    WorkflowClaim,
+    WorkflowTasks,
+)
+from loom.storage.sql import claims, postgres, schema
+from loom.storage.sql.dialects import Statement
 from loom.storage.sql.postgres import PostgresDatabase
 from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.statements.claims import OUTLOOK
 from loom.storage.sql.statements.runs import RUN_STATE
-from loom.storage.sql.transactions import Query, Rows
+from loom.storage.sql.transactions import Query, Rows, Transaction
 from loom.testing.conformance.scene import (
     ALICE,
     BLOCKED,
@@ -25,7 +33,9 @@ from loom.testing.conformance.scene import (
     LEASE,
     NOW,
     RUNNING,
+    WRITTEN,
     Scene,
+    failure,
     following,
     message,
     turn,
@@ -136,3 +146,66 @@ async def test_a_claim_amid_senders_brings_each_message_in_its_place(
 
     async with asyncio.timeout(50):
         await asyncio.gather(consume(), *(send(run, n) for run in runs for n in range(2)))
+
+
+# --- activity tasks ------------------------------------------------------------------------------
+
+
+async def claim_tasks_in_steps(database: PostgresDatabase, claim: ActivityClaim) -> ActivityTasks:
+    outlook = await database.read(claims.look_for_tasks(database.statements, claim))
+    tasks = await database.write(claims.claim_tasks(database.statements, claim))
+    return ActivityTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
+
+
+async def tasks_of_many_kinds(scene: Scene) -> dict[RunKey, str]:
+    """Runs with tasks, by which of them they are."""
+    moments = NOW - 3, NOW - 1, NOW - 2, NOW + 5
+    runs = [await scene.start_with_tasks(scene.task(1, available_at=at)) for at in moments]
+    begins_by = (replace(scene.task(n), start_by=NOW + by) for n, by in ((1, -1), (2, 3), (3, 9)))
+    runs.append(await scene.start_with_tasks(*begins_by))
+    leased = replace(scene.task(), leased=True)
+    runs.append(await scene.start_with_tasks(leased, lease=NOW + LEASE))
+    runs.append(await scene.start_with_tasks(leased, lease=NOW - 4))
+    for outcome in ("fails", "is parked", "is parked and over"):
+        runs.append(await scene.start_with_tasks(scene.task(1, available_at=NOW - LEASE)))
+        task = await scene.claim_activity(now=NOW - LEASE)
+        failed = failure(task, NOW - 7)
+        until = NOW + 8 if outcome == "is parked" else NOW - 8
+        parked = replace(failed, failure=None, retry_at=until, parked_until=until, details=b"far")
+        assert await scene.complete(failed if outcome == "fails" else parked) == [WRITTEN]
+    return {run.run_key: str(number) for number, run in enumerate(runs)}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 6, 8, 100])
+async def test_it_finds_the_tasks_that_a_look_and_a_claim_do(
+    database: PostgresDatabase, limit: int
+) -> None:
+    found = []
+    for claim_by in (claim_tasks_in_steps, claims.claim_tasks_at_once):
+        scene = Scene(SqlRepository(database))
+        kinds = await tasks_of_many_kinds(scene)
+        for now in (NOW, NOW + 4, NOW + 3 * LEASE):
+            claim = replace(scene.activity_claim(now=now), limit=limit)
+            claimed = await claim_by(database, claim)
+            alike = [
+                replace(task, run_key=int(kinds[task.run_key]), workflow_id="", run_id="")
+                for task in claimed.tasks
+            ]
+            rows = await rows_of_tasks(database, list(kinds))
+            found.append((alike, claimed.next_due_at, rows))
+            assert all(task.workflow_id and task.run_id for task in claimed.tasks)
+    assert found[0][0]
+    assert found[:3] == found[3:]
+
+
+async def rows_of_tasks(database: PostgresDatabase, keys: list[RunKey]) -> list[Any]:
+    names = [
+        column.name for column in schema.tasks.columns if column.name not in ("run_key", "queue")
+    ]
+    query = f"SELECT {', '.join(names)} FROM tasks WHERE run_key = ANY($1) ORDER BY run_key, 1"
+
+    def look() -> Transaction[list[Any]]:
+        rows = yield Query(Statement(query, lambda _: (keys,)))
+        return [tuple(row) for row in rows]
+
+    return await database.read(look())

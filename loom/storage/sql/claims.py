@@ -1,8 +1,8 @@
 """Claiming runs and activity tasks.
 
 A claim first looks without locks, since most find nothing, and only then opens a transaction that
-writes; on Postgres a claim of runs does both in one statement, and passes over rows that somebody
-else is just claiming.
+writes; on Postgres a claim does both in one statement, and passes over rows that somebody else is
+just claiming.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from loom.identifiers import Micros, RunKey
 from loom.storage.records import (
     ActivityClaim,
     ActivityTask,
+    ActivityTasks,
     InboxRecord,
     WorkflowClaim,
     WorkflowTask,
@@ -25,6 +26,7 @@ from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_recor
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.statements.claims import OUTLOOK
 from loom.storage.sql.statements.runs import RUN_STATE
+from loom.storage.sql.statements.tasks import OUTLOOK as TASK_OUTLOOK
 from loom.storage.sql.statements.tasks import TASK_STATE
 from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
 from loom.values import value
@@ -175,25 +177,14 @@ def _read_inboxes(
 
 def look_for_tasks(s: Statements, claim: ActivityClaim) -> Transaction[Outlook]:
     """When tasks that the claim would match are due."""
-    parameters = {
-        "queue": claim.queue,
-        "names": s.array(claim.names),
-        "now": claim.now,
-        "limit": claim.limit + 1,
-    }
+    parameters = {**_task_parameters(s, claim), "limit": claim.limit + 1}
     rows = yield Query(s.tasks.look_for_due, parameters)
     return Outlook([due_at for (due_at,) in rows], claim.now)
 
 
 def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[ActivityTask]]:
     """Take tasks that are due, oldest due first."""
-    parameters = {
-        "queue": claim.queue,
-        "names": s.array(claim.names),
-        "now": claim.now,
-        "limit": claim.limit,
-    }
-    rows = yield Query(s.tasks.claim_due, parameters)
+    rows = yield Query(s.tasks.claim_due, _task_parameters(s, claim))
     columns = len(TASK_STATE)
     tasks = [TaskState(*row[:columns]) for row in rows]
     parked = [task.parked_until for task in tasks]
@@ -205,6 +196,33 @@ def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[Activit
         _activity_task(task, row[columns:], until)
         for task, row, until in zip(tasks, rows, parked, strict=True)
     ]
+
+
+async def claim_tasks_at_once(database: Database, claim: ActivityClaim) -> ActivityTasks:
+    """The same on Postgres, with the look before it, in one statement."""
+    s, at_once = database.statements, database.statements.task_claims_at_once
+    assert at_once is not None
+    lease = {"owner": claim.owner, "lease_expires_at": claim.lease_expires_at}
+    rows = await database.write_at_once(
+        Query(at_once.lease_due, _task_parameters(s, claim) | lease)
+    )
+    next_due_at, due_beyond, *_ = rows[0]
+    first, told = len(TASK_OUTLOOK) + 1, len(TASK_OUTLOOK) + 1 + len(TASK_STATE)
+    tasks = [
+        _activity_task(TaskState(*row[first:told]), row[told:], row[first - 1])
+        for row in rows
+        if row[first] is not None
+    ]
+    return ActivityTasks(tasks, next_due_at if len(tasks) < claim.limit else due_beyond)
+
+
+def _task_parameters(s: Statements, claim: ActivityClaim) -> dict[str, Any]:
+    return {
+        "queue": claim.queue,
+        "names": s.array(claim.names),
+        "now": claim.now,
+        "limit": claim.limit,
+    }
 
 
 def _activity_task(

@@ -96,6 +96,8 @@ class SqlRepository(Repository):
     async def claim_activity_tasks(self, claim: ActivityClaim) -> ActivityTasks:
         if claim.limit < 1 or not claim.names:
             return ActivityTasks(())
+        if self._statements.task_claims_at_once is not None:
+            return await claims.claim_tasks_at_once(self._database, claim)
         outlook = await self._database.read(claims.look_for_tasks(self._statements, claim))
         if not outlook.has_due:
             return ActivityTasks((), outlook.next_due_at(0, claim.limit))

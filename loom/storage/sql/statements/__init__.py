@@ -14,7 +14,7 @@ from loom.storage.sql.statements.lists import ListStatements
 from loom.storage.sql.statements.messages import MessagesAtOnce
 from loom.storage.sql.statements.runs import RunStatements
 from loom.storage.sql.statements.starts import StartsAtOnce
-from loom.storage.sql.statements.tasks import TaskStatements
+from loom.storage.sql.statements.tasks import TaskClaimsAtOnce, TaskStatements
 from loom.storage.sql.statements.turns import TurnsAtOnce, TurnStatements
 
 
@@ -34,6 +34,7 @@ class Statements:
         # Only where a statement may have parts that write.
         is_postgres = isinstance(dialect, PostgresDialect)
         self.claims_at_once = ClaimsAtOnce(dialect) if is_postgres else None
+        self.task_claims_at_once = TaskClaimsAtOnce(dialect) if is_postgres else None
         self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None
         self.starts_at_once = StartsAtOnce(dialect) if is_postgres else None
         self.messages_at_once = MessagesAtOnce(dialect) if is_postgres else None

@@ -5,7 +5,21 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, and_, delete, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from loom.storage.sql.dialects import RowsStatement, Statement
 from loom.storage.sql.schema import events, tasks, workflows
@@ -32,6 +46,16 @@ TASK_STATE: Final = (
 
 EVENT: Final = list(events.columns)[1:]
 """The columns of an ``EventRecord``, in its order."""
+
+
+_TOLD: Final = (workflows.c.workflow_id, workflows.c.run_id, *EVENT)
+"""What an ``ActivityTask`` tells of the run and of the event that asked for it."""
+
+_NOTHING: Final[ColumnElement[int]] = literal_column("0")
+_ONE: Final[ColumnElement[int]] = literal_column("1")
+
+OUTLOOK: Final = ("next_due_at", "due_beyond")
+"""When the next task is due that is not yet, and when the one is that the limit leaves out."""
 
 
 class TaskStatements(StatementSet):
@@ -106,15 +130,18 @@ class TaskStatements(StatementSet):
 
     @cached_property
     def claim_due(self) -> Statement:
-        """With what an ``ActivityTask`` tells of the run and of the event that asked for it."""
+        """The columns of ``TASK_STATE``, and then those of ``_TOLD``."""
+        return self._compile(self._due(*TASK_STATE, *_TOLD))
+
+    def _due(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        """Tasks to be claimed, locked, the oldest due first."""
         run, event = workflows.c, events.c
         is_scheduling = and_(event.run_key == _task.run_key, event.sequence == _task.sequence)
         told = tasks.join(events, is_scheduling).join(workflows, run.run_key == _task.run_key)
-        query = select(*TASK_STATE, run.workflow_id, run.run_id, *EVENT).select_from(told)
-        due = query.where(self._is_meant, self._may_start, _task.due_at <= micros("now"))
-        ordered = due.order_by(_task.due_at, _task.run_key, _task.activity_id)
-        limited = ordered.limit(micros("limit"))
-        return self._compile(limited.with_for_update(of=tasks, skip_locked=True))
+        is_due = self._is_meant, self._may_start, _task.due_at <= micros("now")
+        query = select(*columns).select_from(told).where(*is_due).limit(micros("limit"))
+        ordered = query.order_by(_task.due_at, _task.run_key, _task.activity_id)
+        return ordered.with_for_update(of=tasks, skip_locked=True)
 
     @property
     def _may_start(self) -> Any:
@@ -123,3 +150,52 @@ class TaskStatements(StatementSet):
     @property
     def _is_meant(self) -> Any:
         return and_(_task.queue == text("queue"), self.dialect.any_of(_task.name, "names"))
+
+
+class TaskClaimsAtOnce(TaskStatements):
+    """A statement that is a transaction by itself, for Postgres."""
+
+    @cached_property
+    def lease_due(self) -> Statement:
+        """What ``claim_due`` finds, with the lease that ``TaskState.lease`` would give; before that
+        the columns of ``OUTLOOK`` and until when the task was parked. If there is no task, one row
+        with nothing in its columns."""
+        leased = self._leased.cte("leased")
+        task = [leased.c[column.name] for column in TASK_STATE]
+        told = [leased.c[f"told_{column.name}"] for column in _TOLD]
+        outlook = select(*self._outlook).cte("outlook")
+        always: ColumnElement[bool] = literal_column("true")
+        query = select(*outlook.c, leased.c.was_parked_until, *task, *told)
+        query = query.select_from(outlook.outerjoin(leased, always))
+        order = leased.c.was_due_at, leased.c.run_key, leased.c.activity_id
+        return self._compile(query.order_by(*order))
+
+    @property
+    def _leased(self) -> ReturningUpdate[Any]:
+        before = _task.due_at.label("was_due_at"), _task.parked_until.label("was_parked_until")
+        told = [column.label(f"told_{column.name}") for column in _TOLD]
+        due = self._due(_task.run_key, _task.activity_id, *before, *told).cte("due")
+        is_due = _task.run_key == due.c.run_key, _task.activity_id == due.c.activity_id
+        is_new = due.c.was_parked_until.is_(None)
+        expires_at = micros("lease_expires_at")
+        changed: dict[Any, Any] = {
+            _task.lease_token: _task.lease_token + _ONE,
+            _task.attempt: _task.attempt + case((is_new, _ONE), else_=_NOTHING),
+            _task.start_by: null(),
+            _task.parked_until: null(),
+            _task.lease_owner: text("owner"),
+            _task.lease_expires_at: expires_at,
+            _task.due_at: expires_at,
+        }
+        return update(tasks).where(*is_due).values(changed).returning(*TASK_STATE, *list(due.c)[2:])
+
+    @property
+    def _outlook(self) -> list[ColumnElement[Any]]:
+        """The columns of ``OUTLOOK``, from before anything is claimed."""
+        query = select(_task.due_at).where(self._is_meant, self._may_start).order_by(_task.due_at)
+        soonest = query.limit(micros("limit") + _ONE).cte("soonest")
+        moment = soonest.c.due_at
+        next_one = select(func.min(moment)).where(moment > micros("now"))
+        beyond = select(moment).order_by(moment).offset(micros("limit")).limit(_ONE)
+        columns = next_one.scalar_subquery(), beyond.scalar_subquery()
+        return [c.label(name) for c, name in zip(columns, OUTLOOK, strict=True)]
