@@ -19,6 +19,12 @@ REQUIRE_POSTGRES = "LOOM_TEST_REQUIRE_POSTGRES"
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite runs in two processes, each with a Postgres of its own; what is named on the
+    command line in one, as without xdist. ``-n`` says otherwise."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a Postgres, so that ``-m 'not postgres'`` leaves it out."""
     for item in items:

@@ -51,7 +51,11 @@ class Sequence(loom.Workflow[int, Any]):
         return found
 
 
-async def test_ten_in_a_row_share_a_commit_and_have_no_task(any_dsn: str) -> None:
+async def test_ten_in_a_row_share_a_commit_and_have_no_task(
+    any_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is, they are quick.
+    monkeypatch.setattr("loom.runner.local_calls._PATIENCE", 60.0)
     counting = Counting()
     async with watched_app(any_dsn, counting) as app, app.worker(workflows=[Sequence]):
         handle = await app.start(Sequence, 10)
