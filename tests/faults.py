@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import Enum
+from itertools import count
 from typing import Any
-from unittest.mock import patch
 
 import loom
 from loom.errors import StoreUnavailableError
 from loom.storage.repository import LeaseRepository
-from loom.storage.store import Store, open_store
+from loom.storage.store import Store
 from loom.testing.processes import InterceptedRepository
 
 type Call = Callable[[], Awaitable[Any]]
@@ -64,16 +64,12 @@ async def watched_app(
 ) -> AsyncIterator[loom.Loom]:
     """An open application whose calls to the store go through an interceptor."""
 
-    async def open_watched(dsn: str) -> Store:
-        return WatchedStore(await open_store(dsn), intercept)
+    class Watched(loom.Loom):
+        async def _open_store(self) -> Store:
+            return WatchedStore(await super()._open_store(), intercept)
 
-    app = loom.Loom(dsn, settings=loom.Settings(**settings))
-    with patch("loom.app.open_store", open_watched):
-        await app.__aenter__()
-    try:
+    async with Watched(dsn, settings=loom.Settings(**settings)) as app:
         yield app
-    finally:
-        await app.__aexit__(None, None, None)
 
 
 class Counting(Interceptor):
@@ -152,6 +148,30 @@ class Faulty(Interceptor):
             case Fault.SLOW:
                 await asyncio.sleep(0.02)
                 return await call()
+
+
+AT_ONCE = 4
+"""Trials of a sweep. They mostly wait for leases to end."""
+
+
+async def sweep(trial: Callable[[int], Awaitable[bool]], first: int = 1, stride: int = 1) -> None:
+    """Try with the first call, then with the next ones, until a trial says that none was struck."""
+    numbers = count(first, stride)
+    is_over = False
+
+    async def go_on() -> None:
+        nonlocal is_over
+        while not is_over:
+            n = next(numbers)
+            try:
+                is_over |= not await trial(n)
+            except Exception as error:
+                error.add_note(f"call {n}")
+                raise
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(go_on())
 
 
 class Outage(Interceptor):

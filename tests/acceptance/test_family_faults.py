@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import loom
 from loom import RunStatus
 from tests.acceptance.test_faults import insist
 from tests.conditions import cut_off
-from tests.faults import Fault, Faulty, watched_app
+from tests.faults import Fault, Faulty, sweep, watched_app
 
 
 @loom.activity
@@ -114,27 +113,28 @@ async def check(app: loom.Loom) -> None:
 async def test_any_call_may_go_wrong_once(
     any_dsn: str, fault: Fault, new_dsn: Callable[[], str]
 ) -> None:
-    for n in count(1 + list(Fault).index(fault) % STRIDE, STRIDE):
-        dsn = new_dsn()
+    async def trial(n: int) -> bool:
         faulty = Faulty(fault, n)
-        async with watched_app(dsn, faulty, lease_seconds=0.5) as app:
+        async with watched_app(new_dsn(), faulty, lease_seconds=0.5) as app:
             async with worker_of(app):
-                assert await talk(app) == EXPECTED, n
+                assert await talk(app) == EXPECTED
             await check(app)
-        if not faulty.struck.is_set():
-            return
+        return faulty.struck.is_set()
+
+    await sweep(trial, 1 + list(Fault).index(fault) % STRIDE, STRIDE)
 
 
 async def test_the_process_may_die_at_any_call(any_dsn: str, new_dsn: Callable[[], str]) -> None:
-    for n in count(2, STRIDE):
+    async def trial(n: int) -> bool:
         dsn = new_dsn()
         async with loom.Loom(dsn, settings=loom.Settings(lease_seconds=0.5)) as survivor:
             struck = await die_at(n, dsn)
             async with worker_of(survivor):
-                assert await talk(survivor) == EXPECTED, n
+                assert await talk(survivor) == EXPECTED
             await check(survivor)
-        if not struck:
-            return
+        return struck
+
+    await sweep(trial, 2, STRIDE)
 
 
 async def die_at(n: int, dsn: str) -> bool:

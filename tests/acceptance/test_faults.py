@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ import pytest
 import loom
 from loom import RunStatus
 from tests.conditions import cut_off, eventually
-from tests.faults import Deaf, Fault, Faulty, Gate, LateAnswer, Outage, watched_app
+from tests.faults import Deaf, Fault, Faulty, Gate, LateAnswer, Outage, sweep, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
-EXECUTIONS: Counter[str] = Counter()
-"""How often each activity was run, by what it was asked."""
+EXECUTIONS: Counter[tuple[str, str]] = Counter()
+"""How often each activity was run, by its run and by what it was asked."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ def executions() -> None:
 
 @loom.activity
 async def look(what: str) -> str:
-    EXECUTIONS[what] += 1
+    EXECUTIONS[loom.activity_info().run_id, what] += 1
     await asyncio.sleep(0)
     return what.upper()
 
@@ -37,7 +36,7 @@ async def look(what: str) -> str:
 @loom.activity(retry_count=20)
 async def stumble(what: str) -> str:
     """Says how far it is and fails; the next attempt goes on from there."""
-    EXECUTIONS[what] += 1
+    EXECUTIONS[loom.activity_info().run_id, what] += 1
     done = loom.activity_info().heartbeat_details(type=str)
     if done is None:
         loom.heartbeat(what.upper())
@@ -120,32 +119,33 @@ async def check(app: loom.Loom) -> None:
 async def test_any_call_may_go_wrong_once(
     any_dsn: str, fault: Fault, new_dsn: Callable[[], str]
 ) -> None:
-    for n in count(1):
-        dsn = new_dsn()
+    async def trial(n: int) -> bool:
         faulty = Faulty(fault, n)
-        async with watched_app(dsn, faulty, lease_seconds=0.5) as app:
+        async with watched_app(new_dsn(), faulty, lease_seconds=0.5) as app:
             async with worker_of(app):
-                assert await talk(app) == EXPECTED, n
+                assert await talk(app) == EXPECTED
             await check(app)
-        if not faulty.struck.is_set():
-            return
+        return faulty.struck.is_set()
+
+    await sweep(trial)
 
 
 @pytest.mark.timeout(120)
 async def test_the_process_may_die_at_any_call(any_dsn: str, new_dsn: Callable[[], str]) -> None:
-    for n in count(1):
+    async def trial(n: int) -> bool:
         dsn = new_dsn()
         async with loom.Loom(dsn, settings=loom.Settings(lease_seconds=0.5)) as survivor:
             struck = await die_at(n, dsn)
             recorded = await recorded_activities(survivor)
             before = Counter(EXECUTIONS)
             async with worker_of(survivor):
-                assert await see_through(survivor) == EXPECTED, n
+                assert await see_through(survivor) == EXPECTED
             await check(survivor)
-        for what in recorded:
-            assert EXECUTIONS[what] == before[what], (n, what)
-        if not struck:
-            return
+        for activity in recorded:
+            assert EXECUTIONS[activity] == before[activity], activity
+        return struck
+
+    await sweep(trial)
 
 
 async def die_at(n: int, dsn: str) -> bool:
@@ -165,12 +165,14 @@ async def die_at(n: int, dsn: str) -> bool:
     return crashing.struck.is_set()
 
 
-async def recorded_activities(app: loom.Loom) -> list[str]:
-    try:
-        history = await app.handle("e").history()
-    except loom.WorkflowNotFoundError:
-        return []
-    return [event.value.lower() for event in history if event.type == "ACTIVITY_COMPLETED"]
+async def recorded_activities(app: loom.Loom) -> list[tuple[str, str]]:
+    runs = await app.list()
+    return [
+        (run.run_id, event.value.lower())
+        for run in runs
+        for event in await app.handle("e").history()
+        if event.type == "ACTIVITY_COMPLETED"
+    ]
 
 
 async def test_a_worker_that_stops_during_an_outage_stops(any_dsn: str) -> None:

@@ -6,18 +6,20 @@ import asyncio
 import threading
 from collections import Counter
 from datetime import timedelta
-from itertools import count
 from typing import Any
 
 import pytest
 
 import loom
 from tests.conditions import cut_off, eventually, given_time
-from tests.faults import Counting, Fault, Faulty, watched_app
+from tests.faults import Counting, Fault, Faulty, sweep, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
 EXECUTIONS: Counter[str] = Counter()
+
+OF_RUNS: Counter[tuple[str, str]] = Counter()
+"""The same, by run."""
 
 MAY_END = threading.Event()
 
@@ -33,6 +35,7 @@ def executions() -> Any:
 @loom.activity
 async def look(what: str) -> str:
     EXECUTIONS[what] += 1
+    OF_RUNS[loom.activity_info().run_id, what] += 1
     await asyncio.sleep(0)
     return what.upper()
 
@@ -126,9 +129,8 @@ async def insist(app: loom.Loom) -> list[str]:
 async def test_one_is_run_again_after_a_crash_before_its_commit_and_not_after(
     any_dsn: str, new_dsn: Any
 ) -> None:
-    for n in count(1):
+    async def trial(n: int) -> bool:
         database = new_dsn()
-        EXECUTIONS.clear()
         crashing = Faulty(Fault.CRASH, n)
         async with loom.Loom(database, settings=loom.Settings(lease_seconds=0.5)) as survivor:
             async with (
@@ -142,28 +144,32 @@ async def test_one_is_run_again_after_a_crash_before_its_commit_and_not_after(
                 talking.cancel()
                 striking.cancel()
                 await asyncio.wait((talking, striking))
-            written, before = await recorded(survivor), Counter(EXECUTIONS)
+            written, before = await recorded(survivor), Counter(OF_RUNS)
             async with survivor.worker(workflows=[Everything], activities=[look]):
-                assert await insist(survivor) == list("ABCD"), n
+                assert await insist(survivor) == list("ABCD")
+            [run] = await survivor.list()
             for what in "abcd":
-                assert (EXECUTIONS[what] > before[what]) is (what not in written), (n, what)
-        if not crashing.struck.is_set():
-            return
+                is_run_again = OF_RUNS[run.run_id, what] > before[run.run_id, what]
+                assert is_run_again is (what not in written), what
+        return crashing.struck.is_set()
+
+    await sweep(trial)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("any_dsn", ["memory"], indirect=True)
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER, Fault.TWICE])
 async def test_any_call_may_go_wrong_once(any_dsn: str, fault: Fault, new_dsn: Any) -> None:
-    for n in count(1):
+    async def trial(n: int) -> bool:
         faulty = Faulty(fault, n)
         async with (
             watched_app(new_dsn(), faulty, lease_seconds=0.5) as app,
             app.worker(workflows=[Everything], activities=[look]),
         ):
-            assert await insist(app) == list("ABCD"), n
-        if not faulty.struck.is_set():
-            return
+            assert await insist(app) == list("ABCD")
+        return faulty.struck.is_set()
+
+    await sweep(trial)
 
 
 @loom.activity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 import loom
 from loom import RunStatus
 from tests.conditions import cut_off, eventually
-from tests.faults import Counting, Deaf, Fault, Faulty, Gate, watched_app
+from tests.faults import Counting, Deaf, Fault, Faulty, Gate, sweep, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -323,14 +322,15 @@ async def check(app: loom.Loom) -> None:
 async def test_any_call_may_go_wrong_once(
     any_dsn: str, fault: Fault, new_dsn: Callable[[], str]
 ) -> None:
-    for n in count(1):
+    async def trial(n: int) -> bool:
         faulty = Faulty(fault, n)
         async with watched_app(new_dsn(), faulty, lease_seconds=0.5) as app:
             async with worker_of(app):
-                assert await shop(app) == ["ink"], n
+                assert await shop(app) == ["ink"]
             await check(app)
-        if not faulty.struck.is_set():
-            return
+        return faulty.struck.is_set()
+
+    await sweep(trial)
 
 
 @pytest.mark.timeout(120)
@@ -342,18 +342,19 @@ async def test_any_call_may_go_wrong_once(
 async def test_the_process_may_die_at_any_call(
     any_dsn: str, step: int, new_dsn: Callable[[], str]
 ) -> None:
-    for n in count(1, step):
+    async def trial(n: int) -> bool:
         another = new_dsn()
         async with loom.Loom(another, settings=loom.Settings(lease_seconds=0.5)) as survivor:
             struck = await die_at(n, another)
             async with worker_of(survivor):
                 handle = survivor.handle("basket", workflow=Basket)
                 closed = await survivor.list(status=RunStatus.COMPLETED)
-                result = await (handle.result(10) if closed else shop(survivor))
-                assert result == ["ink"], n
+                result = await (handle.result(30) if closed else shop(survivor))
+                assert result == ["ink"]
             await check(survivor)
-        if not struck:
-            return
+        return struck
+
+    await sweep(trial, stride=step)
 
 
 async def die_at(n: int, dsn: str) -> bool:
