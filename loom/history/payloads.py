@@ -12,10 +12,10 @@ from __future__ import annotations
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -62,8 +62,7 @@ class PayloadConverter:
             form = _form(declared)
             tag = type_name(type(value)) if declared is Any else form.tag
             pair = form.validate((tag, value))
-            # By the fields' own names: a model may have one alias to read by, another to write by.
-            data = form.write(pair, by_alias=False, warnings="error")
+            data = form.write(pair)
             if len(data) >= _READER_LIMITS:
                 from_json(data)
         except Exception as error:
@@ -166,8 +165,36 @@ class _Form:
         adapter = TypeAdapter[tuple[str, Any]](tuple[str, declared], config=_CONFIG)
         self.tag = _tag(declared)
         self.validate = adapter.validator.validate_python
-        self.write = adapter.serializer.to_json
+        # By the fields' own names: a model may have one alias to read by, another to write by.
+        self.write: Callable[[Any], bytes] = partial(
+            adapter.serializer.to_json,
+            by_alias=False,
+            # Naming the mode costs more than all the rest of writing a small value.
+            warnings=False if _is_plain(adapter.core_schema) else "error",
+        )
         self.read = adapter.validator.validate_json
+
+
+# What is of these types once it has been validated is what its serializer expects.
+_PLAIN_SCHEMAS: Final = frozenset(
+    {
+        *("none", "bool", "int", "float", "str", "bytes"),
+        *("nullable", "list", "tuple", "dict", "typed-dict", "typed-dict-field"),
+    }
+)
+
+
+def _is_plain(schema: Any) -> bool:
+    """Whether there is nothing that a serializer could warn of, nor code of the user's."""
+    if isinstance(schema, list | tuple):
+        return all(map(_is_plain, schema))
+    if not isinstance(schema, Mapping):
+        return True
+    if schema.get("type", "none") not in _PLAIN_SCHEMAS or "serialization" in schema:
+        return False
+    if schema.get("extra_behavior") == "allow":
+        return False
+    return all(map(_is_plain, schema.values()))
 
 
 _cached_form = lru_cache(maxsize=4096)(_Form)

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from loom.errors import PayloadError
 from loom.history.payloads import PayloadConverter
 
 CONVERTER = PayloadConverter()
@@ -35,6 +36,17 @@ class Order(BaseModel):
     id: UUID
     parcels: list[Parcel]
     tags: set[str] = set()
+
+
+class Open(TypedDict):
+    """Takes anything else besides."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # as pydantic has it
+    sku: str
+
+
+class Counted(BaseModel):
+    count: int
 
 
 class Camel(BaseModel):
@@ -159,6 +171,21 @@ def test_a_value_is_converted_to_its_declared_type() -> None:
 
 def test_a_model_accepts_its_alias_from_those_who_send_plain_values() -> None:
     assert CONVERTER.decode(CONVERTER.encode({"orderId": "1"}), Camel) == Camel(orderId="1")
+
+
+@pytest.mark.parametrize(
+    ("value", "declared"),
+    [
+        (1, Annotated[int, AfterValidator(str)]),
+        ([1], list[Annotated[int, AfterValidator(str)]]),
+        ({"sku": "a", "count": Counted.model_construct(count="many")}, Open),
+    ],
+)
+def test_what_does_not_fit_its_type_after_it_was_validated_is_refused(
+    value: Any, declared: Any
+) -> None:
+    with pytest.raises(PayloadError, match="cannot be stored"):
+        CONVERTER.encode(value, declared)
 
 
 def test_a_payload_is_readable_json_that_names_its_type() -> None:
