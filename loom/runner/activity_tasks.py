@@ -113,6 +113,7 @@ class ActivityTasks:
     def start(self, attempt: Attempt) -> None:
         """Run an attempt in a slot that was reserved for it, under a lease that is on disk."""
         self._held.add_task(attempt.run_key, attempt.activity_id, attempt.token)
+        attempt.has_slot = True
         self._running[attempt] = None
         attempt.task = asyncio.create_task(self._run(attempt), name=f"loom-activity-{attempt.name}")
         attempt.task.add_done_callback(partial(self._end, attempt))
@@ -171,7 +172,7 @@ class ActivityTasks:
             # The task's context refers to the attempt: together they would be garbage that only
             # the collector frees.
             attempt.task = None
-        self._slots.free(attempt.name)
+        self.vacate(attempt)
         if task.cancelled():
             if attempt.given_up:
                 return
@@ -187,10 +188,17 @@ class ActivityTasks:
     def _spawn(self, attempt: Attempt, work: Coroutine[None, None, None]) -> None:
         self._running[attempt] = None
         self._slots.take(attempt.name)
+        attempt.has_slot = True
         attempt.task = asyncio.create_task(work)
         attempt.task.add_done_callback(partial(self._end, attempt))
 
     # --- ending ---
+
+    def vacate(self, attempt: Attempt) -> None:
+        """Give the slot of an attempt back whose function has returned."""
+        if attempt.has_slot:
+            attempt.has_slot = False
+            self._slots.free(attempt.name)
 
     async def complete(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
         """End an attempt through the store, however long that is away."""

@@ -32,6 +32,7 @@ class Attempt:
     number: int = 1
     failures: int = 0
     """How many attempts before this one ended in an error."""
+    has_slot: bool = False
     given_up: bool = False
     """Whether nobody wants its outcome any more."""
     timed_out: bool = False

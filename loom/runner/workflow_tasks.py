@@ -157,6 +157,8 @@ class WorkflowTasks:
             return False
         del owned.local[attempt.activity_id]
         owned.arrivals.append(Incoming(outcome, attempt=attempt))
+        # Its slot is for what the run asks for next.
+        self._activities.vacate(attempt)
         self._kick(owned)
         return True
 
@@ -184,6 +186,7 @@ class WorkflowTasks:
             owned.busy = True
             if owned.alarm is not None:
                 owned.alarm.cancel()
+            # It begins in the loop's next round, and so takes along what else ends in this one.
             task = asyncio.create_task(self._drive(owned), name=f"loom-run-{owned.run_key}")
             self._drives.add(task)
             task.add_done_callback(self._drives.discard)

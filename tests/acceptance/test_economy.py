@@ -34,6 +34,12 @@ class Sequence(loom.Workflow[int, Any]):
 
 
 @loom.workflow
+class Parallel(loom.Workflow[int, Any]):
+    async def run(self, ctx: loom.WorkflowContext[int, Any]) -> int:
+        return sum(await asyncio.gather(*(ctx.activity(step, n) for n in range(ctx.input))))
+
+
+@loom.workflow
 class Idle(loom.Workflow[Any, Any]):
     async def run(self, ctx: Context) -> Any:
         return await ctx.wait_for_signal("go")
@@ -62,7 +68,7 @@ async def working_app(
 ) -> AsyncIterator[loom.Loom]:
     async with (
         watched_app(dsn, counting, **settings) as app,
-        app.worker(workflows=[Sequence, Idle, Parent, Continuing], activities=[step]),
+        app.worker(workflows=[Sequence, Parallel, Idle, Parent, Continuing], activities=[step]),
     ):
         yield app
 
@@ -73,6 +79,26 @@ async def test_a_start_and_each_step_cost_one_commit(any_dsn: str) -> None:
         handle = await app.start(Sequence, 20)
         assert await handle.result(10) == 20
         assert counting.calls == {"current_time": 3, "start_runs": 1, "write_transitions": 20}
+
+
+async def test_with_a_single_slot_a_step_costs_one_commit_too(any_dsn: str) -> None:
+    counting = Counting()
+    async with (
+        watched_app(any_dsn, counting) as app,
+        app.worker(workflows=[Sequence], activities=[step], concurrency=1),
+    ):
+        assert await (await app.start(Sequence, 20)).result(10) == 20
+    assert counting.calls["start_runs"] == 1
+    assert counting.calls["write_transitions"] == 20
+    assert counting.calls["complete_activity_tasks"] == 0
+
+
+async def test_activities_that_end_together_cost_one_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with working_app(any_dsn, counting) as app:
+        assert await (await app.start(Parallel, 10)).result(10) == 55
+    assert counting.calls["start_runs"] == 1
+    assert counting.calls["write_transitions"] == 1
 
 
 async def test_starting_a_run_that_only_waits_costs_one_commit(any_dsn: str) -> None:
