@@ -6,7 +6,7 @@ is a ``ConfigurationError``; both say what was given, and what is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -81,12 +81,11 @@ def check_flag(name: str, flag: object) -> bool | None:
     return flag
 
 
-def check_choice(name: str, given: object, choices: Iterable[str]) -> None:
+def check_choice(name: str, given: object, choices: Collection[str]) -> None:
     """One of several words. Raises ``ConfigurationError``."""
-    known = tuple(choices)
-    if given not in known:
+    if given not in choices:
         raise ConfigurationError(
-            f"There is no {name}={shown(given)}; there are: {', '.join(known)}."
+            f"There is no {name}={shown(given)}; there are: {', '.join(choices)}."
         )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class Runtime(ABC):
     """One run, from the inside."""
 
+    __slots__ = ()
+
     workflow_id: WorkflowId
     run_id: RunId
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from loom.durations import Duration, positive_micros, whole_micros
 from loom.errors import ConfigurationError
@@ -20,6 +20,9 @@ type ConflictPolicy = Literal["use_existing", "fail", "terminate_existing"]
 
 type ReusePolicy = Literal["allow", "allow_failed", "reject"]
 """Whether a workflow id may be used again when its newest run has ended."""
+
+_CONFLICT_POLICIES: Final[tuple[str, ...]] = get_args(ConflictPolicy.__value__)
+_REUSE_POLICIES: Final[tuple[str, ...]] = get_args(ReusePolicy.__value__)
 
 
 class StartKeywords(TypedDict, total=False):
@@ -67,8 +70,8 @@ class StartOptions:
         check_id("queue", self.queue)
         if self.idempotency_key is not None:
             check_id("idempotency key", self.idempotency_key)
-        check_choice("on_conflict", self.on_conflict, get_args(ConflictPolicy.__value__))
-        check_choice("reuse", self.reuse, get_args(ReusePolicy.__value__))
+        check_choice("on_conflict", self.on_conflict, _CONFLICT_POLICIES)
+        check_choice("reuse", self.reuse, _REUSE_POLICIES)
         if self.on_conflict == "terminate_existing" and self.reuse == "reject":
             raise ConfigurationError(
                 "on_conflict='terminate_existing' leaves a run with the id behind that has ended, "
@@ -88,6 +91,8 @@ class StartOptions:
         """When the code of a run that is started now begins."""
         if self.start_at is not None:
             return min(max(now, check_moment("start_at", self.start_at)), END_OF_TIME)
+        if self.delay is None:
+            return now
         return min(now + (in_micros(self.delay) or 0), END_OF_TIME)
 
 
@@ -115,6 +120,8 @@ def limits_from(
     begins_at: Micros, run_timeout: Duration | None, execution_timeout: Duration | None
 ) -> RunLimits | None:
     """The limits of a run that begins then, and of the chain that begins with it."""
+    if run_timeout is None and execution_timeout is None:
+        return None
     chain = in_micros(execution_timeout)
     end = None if chain is None else begins_at + chain
     return limits(begins_at, in_micros(run_timeout), end)

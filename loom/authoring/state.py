@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -48,6 +49,7 @@ class StateSchema:
         self.fields = _fields(declared)
         self.partial_type = _partial(declared, self.fields)
         self.is_model = self.fields is not None and not is_typeddict(declared)
+        self._default_of = _defaults(declared)
 
     @property
     def result_type(self) -> Any:
@@ -71,16 +73,7 @@ class StateSchema:
 
     def defaults(self) -> dict[str, Any]:
         """The values of those fields that have one before anything is set."""
-        if _is_pydantic(self.declared):
-            model_fields = self.declared.model_fields.items()
-            return {
-                name: field.get_default(call_default_factory=True, validated_data={})
-                for name, field in model_fields
-                if not field.is_required()
-            }
-        if dataclasses.is_dataclass(self.declared):
-            return dict(_dataclass_defaults(self.declared))
-        return {}
+        return {name: default() for name, default in self._default_of.items()}
 
     def build(self, values: Mapping[str, Any]) -> Any:
         """The state as its declared type, from values that already have the fields' types.
@@ -288,16 +281,33 @@ def _partial(declared: Any, fields: Mapping[str, Any] | None) -> Any:
     if fields is None:
         return dict[str, Any]
     optional: Any = NotRequired
-    partial = cast(Any, TypedDict)(
+    typed_dict = cast(Any, TypedDict)(
         declared.__name__, {name: optional[hint] for name, hint in fields.items()}
     )
-    partial.__module__ = declared.__module__
-    return partial
+    typed_dict.__module__ = declared.__module__
+    return typed_dict
 
 
-def _dataclass_defaults(declared: Any) -> Iterator[tuple[str, Any]]:
+def _defaults(declared: Any) -> dict[str, Callable[[], Any]]:
+    """What makes the values of those fields that have one before anything is set."""
+    if _is_pydantic(declared):
+        return {
+            name: partial(field.get_default, call_default_factory=True, validated_data={})
+            for name, field in declared.model_fields.items()
+            if not field.is_required()
+        }
+    if dataclasses.is_dataclass(declared):
+        return dict(_dataclass_defaults(declared))
+    return {}
+
+
+def _dataclass_defaults(declared: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     for field in dataclasses.fields(declared):
         if field.default is not dataclasses.MISSING:
-            yield field.name, field.default
+            yield field.name, partial(_same, field.default)
         elif field.default_factory is not dataclasses.MISSING:
-            yield field.name, field.default_factory()
+            yield field.name, field.default_factory
+
+
+def _same[T](value: T) -> T:
+    return value

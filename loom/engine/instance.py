@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 class WorkflowInstance(RunRuntime):
     """The live coroutines of one run, and all that they wait for."""
 
+    __slots__ = ()
+
     # --- what the runner asks ---
 
     def replay_until_block(

@@ -25,7 +25,7 @@ import zlib
 from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
@@ -164,8 +164,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._async_generators.clear()
 
     def _idle(self) -> None:
-        with suppress(StopReplay):  # of a loop that has been halted meanwhile
+        try:
             self.when_idle()
+        except StopReplay:  # of a loop that has been halted meanwhile
+            return
 
     @contextmanager
     def frozen(self, refuse: Callable[[], None]) -> Iterator[None]:

@@ -65,7 +65,7 @@ def activity_changes(decision: Decision) -> ActivityChanges:
         asked=asked if decision.status.is_open else (),
         ended=ended,
         finished=[each for each in ended if each not in begun] if begun else ended,
-        called_off=(cancelled | late) - begun,
+        called_off=(cancelled | late) - begun if cancelled or late else (),
     )
 
 

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from functools import partial
 from typing import Final, Protocol
 
 from loom.identifiers import MICROS_PER_SECOND, Micros, RunId
@@ -106,16 +107,14 @@ class SystemClock(Clock):
         return time.time_ns() // 1000
 
     def _steady(self) -> Micros:
-        return _steady()
+        return _steady_ns() // 1000
 
 
 _NOTHING: Final = nullcontext()
 
 # One that goes on while the machine is suspended, where there is such a clock.
-_STEADY: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def _steady() -> Micros:
-    if _STEADY is None:
-        return time.monotonic_ns() // 1000
-    return time.clock_gettime_ns(_STEADY) // 1000
+_steady_ns: Final[Callable[[], int]] = (
+    partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic_ns
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 
@@ -108,6 +108,9 @@ class FirstSignal:
 
 type StartWriter = GroupWriter[NewRun, StartOutcome]
 
+type GoOn = Callable[[StartOutcome | None], None]
+"""What is done once a start has an outcome; ``None`` when that is not known."""
+
 
 def start_for_anybody(
     request: StartRequest, clock: Clock, writer: StartWriter
@@ -134,28 +137,25 @@ class LocalStarter:
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
     ) -> StartOutcome:
         """Start a run and take its first turn."""
-        written = self._begin(workflow, request, writer)
+        written, go_on = self._begin(workflow, request, writer)
         self._starting.add(written)
         # A starter that is cancelled leaves the run behind, and the worker with it to look after.
-        # As `asyncio.shield` would have it, at half its callbacks.
+        # As `asyncio.shield` would have it, at a third of its callbacks.
         told: asyncio.Future[StartOutcome] = asyncio.get_running_loop().create_future()
-        written.add_done_callback(partial(self._tell, told))
+        written.add_done_callback(partial(self._end, go_on, told))
         return await told
 
-    def _tell(
-        self, told: asyncio.Future[StartOutcome], written: asyncio.Future[StartOutcome]
+    def _end(
+        self, go_on: GoOn, told: asyncio.Future[StartOutcome], written: asyncio.Future[StartOutcome]
     ) -> None:
+        """Called when a start has an outcome."""
         self._starting.discard(written)
-        # Asked for also when nobody waits for it any more, or asyncio would complain.
-        error = None if written.cancelled() else written.exception()
-        if told.done():
-            return
-        if written.cancelled():
-            told.cancel()
-        elif error is not None:
-            told.set_exception(error)
-        else:
-            told.set_result(written.result())
+        try:
+            # Asked for also when nobody waits for it any more, or asyncio would complain.
+            is_known = not written.cancelled() and written.exception() is None
+            go_on(written.result() if is_known else None)
+        finally:
+            _tell(told, written)
 
     async def finish(self) -> None:
         """Let the starts that are under way be written, so that their runs can be handed back."""
@@ -168,7 +168,8 @@ class LocalStarter:
 
     def _begin(
         self, workflow: CompiledWorkflow, request: StartRequest, writer: StartWriter
-    ) -> asyncio.Future[StartOutcome]:
+    ) -> tuple[asyncio.Future[StartOutcome], GoOn]:
+        """A start on its way, and what follows from its outcome."""
         instance = new_instance(
             workflow,
             workflow_id=request.workflow_id,
@@ -183,25 +184,22 @@ class LocalStarter:
             turn = self._turns.plan(instance, self._turns.decide(instance, [started]), after=0)
         except LoomError:
             # It must exist before it can be seen to be blocked: a worker's claim will find that.
-            return start_for_anybody(request, self._worker.clock, writer)
+            return start_for_anybody(request, self._worker.clock, writer), _nothing
         written = writer.submit(request.new_run(turn.effects, self._worker.owner))
-        written.add_done_callback(partial(self._go_on, instance, turn, request))
-        return written
+        return written, partial(self._go_on, instance, turn, request)
 
     def _go_on(
         self,
         instance: WorkflowInstance,
         turn: Turn,
         request: StartRequest,
-        written: asyncio.Future[StartOutcome],
+        outcome: StartOutcome | None,
     ) -> None:
-        """Called when the start has an outcome."""
-        is_known = not written.cancelled() and written.exception() is None
-        if not is_known or not self._is_ours(written.result(), turn, request):
+        if outcome is None or not self._is_ours(outcome, turn, request):
             self._turns.dismiss(turn)
             instance.unwind()
             return
-        owned = OwnedRun(written.result().run, 1, 0, instance)
+        owned = OwnedRun(outcome.run, 1, 0, instance)
         self._turns.carry_out(turn, owned)
         if turn.keeps_run:
             self._workflows.adopt(owned)
@@ -221,3 +219,19 @@ class LocalStarter:
         if self._abandoned or not outcome.created or run.sequence != len(turn.effects.events):
             return False
         return not turn.keeps_run or run.lease_owner == self._worker.owner
+
+
+def _nothing(outcome: StartOutcome | None) -> None:
+    return
+
+
+def _tell(told: asyncio.Future[StartOutcome], written: asyncio.Future[StartOutcome]) -> None:
+    """Let whoever waits for a start know, unless nobody does any more."""
+    if told.done():
+        return
+    if written.cancelled():
+        told.cancel()
+    elif (error := written.exception()) is not None:
+        told.set_exception(error)
+    else:
+        told.set_result(written.result())
