@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from loom.errors import WorkflowClosedError
 from loom.history.events import Event, request_message_id
 from loom.identifiers import RunId, WorkflowId, new_id
 from loom.runner.clock import Clock
+from loom.runner.group_writer import GroupWriter
 from loom.runner.lookup import not_found
 from loom.runner.relations import arrival_of
 from loom.storage.notifier import MESSAGES
@@ -19,6 +22,7 @@ class MessageSender:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._repository: RunRepository = store.repository
+        self._writer = GroupWriter(self._send_together)
         self._notifier = store.notifier
         self._clock = clock
 
@@ -38,7 +42,7 @@ class MessageSender:
         """
         message_id = new_id() if request_id is None else request_message_id(request_id)
         message = Message(workflow_id, message_id, arrival_of(event), run_id, urgent)
-        (outcome,) = await self._repository.send_messages([message], self._clock.now())
+        outcome = await self._writer.submit(message)
         if outcome is SendOutcome.NOT_FOUND:
             raise not_found(workflow_id, run_id)
         if outcome is SendOutcome.CLOSED:
@@ -46,3 +50,6 @@ class MessageSender:
                 f"Workflow {workflow_id!r} has ended, so it takes no more messages."
             )
         self._notifier.publish([MESSAGES])
+
+    async def _send_together(self, messages: Sequence[Message]) -> Sequence[SendOutcome]:
+        return await self._repository.send_messages(messages, self._clock.now())

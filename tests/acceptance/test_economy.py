@@ -115,6 +115,29 @@ async def test_a_start_without_a_worker_costs_one_commit(any_dsn: str) -> None:
         assert counting.commits == 1
 
 
+async def test_signals_that_are_sent_at_once_share_a_commit(any_dsn: str) -> None:
+    counting = Counting()
+    async with watched_app(any_dsn, counting) as app:
+        waiting = [await app.start(Idle) for _ in range(50)]
+        await asyncio.gather(*(run.signal("go", n) for n, run in enumerate(waiting)))
+        assert counting.calls["send_messages"] == 1
+        async with app.worker(workflows=[Idle]):
+            assert [await run.result(20) for run in waiting] == list(range(50))
+
+
+async def test_one_of_several_signals_is_refused_alone(any_dsn: str) -> None:
+    async with watched_app(any_dsn, Counting()) as app:
+        run = await app.start(Idle)
+        nobody = app.handle("nobody")
+        sent = await asyncio.gather(
+            run.signal("go", 1), nobody.signal("go", 2), run.signal("go", 3), return_exceptions=True
+        )
+        assert sent[0] is sent[2] is None
+        assert isinstance(sent[1], loom.WorkflowNotFoundError)
+        async with app.worker(workflows=[Idle]):
+            assert await run.result(20) == 1
+
+
 async def test_children_are_started_by_the_turn_that_asks_for_them(any_dsn: str) -> None:
     counting = Counting()
     async with watched_app(any_dsn, counting) as app:
