@@ -87,6 +87,9 @@ class RunAccess(ABC):
     ) -> None: ...
 
     @abstractmethod
+    async def retry(self, workflow_id: WorkflowId, run_id: RunId | None) -> None: ...
+
+    @abstractmethod
     async def history(
         self, workflow_id: WorkflowId, run_id: RunId | None
     ) -> list[HistoryEvent]: ...

@@ -245,6 +245,7 @@ def _runner_options(settings: Settings, concurrency: int | None) -> RunnerOption
         max_owned_runs=settings.max_owned_runs,
         max_cached_runs=settings.max_cached_runs,
         max_lost_attempts=settings.max_lost_attempts,
+        max_lost_owners=settings.max_lost_owners,
         guards=settings.guards,
         slow_turn=micros(settings.slow_turn_seconds),
         gc_threshold=settings.gc_threshold,

@@ -26,6 +26,7 @@ from loom.runner.messages import MessageSender
 from loom.runner.queries import Queries, Serving
 from loom.runner.replayer import Replayer, ReplayResult
 from loom.runner.results import Results, told_of_timeout
+from loom.runner.retrying import Retries
 from loom.runner.revival import read_records
 from loom.runner.updates import UpdateSender, update_error
 from loom.runner.views import exported, history_event, log_line, workflow_info
@@ -56,6 +57,7 @@ class Client(RunAccess):
         self._messages = MessageSender(store, clock)
         self._results = Results(store, converter, closings, clock, is_worked_on_here)
         self._endings = Endings(store, closings, clock, self._messages)
+        self._retries = Retries(store, clock)
 
     # --- looking ---
 
@@ -141,6 +143,9 @@ class Client(RunAccess):
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
         await self._endings.terminate(workflow_id, run_id, reason)
+
+    async def retry(self, workflow_id: WorkflowId, run_id: RunId | None) -> None:
+        await self._retries.retry(workflow_id, run_id)
 
     # --- talking ---
 

@@ -240,6 +240,14 @@ class WorkflowHandle(Generic[R_co]):  # noqa: UP046
         """
         await self._access.terminate(self.workflow_id, self.run_id, reason)
 
+    async def retry(self) -> None:
+        """Have the run tried again at once if it is BLOCKED, by any worker that has its code,
+        instead of when its wait is over.
+
+        Raises ``WorkflowClosedError`` when the run has ended already.
+        """
+        await self._access.retry(self.workflow_id, self.run_id)
+
     async def history(self) -> list[HistoryEvent]:
         """Everything that happened to the run, in order."""
         return await self._access.history(self.workflow_id, self.run_id)

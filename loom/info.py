@@ -76,6 +76,8 @@ class WorkflowInfo:
     """As JSON has it; whoever reads it needs the codecs that it was written with."""
     continued_from: RunId | None = None
     """The run before it in its chain; ``None`` when it continues none."""
+    lost_owners: int = 0
+    """How many workers in a row were lost while they held it; see ``Settings.max_lost_owners``."""
     first_run_id: RunId = ""
     """The run that its chain began with: itself, when it continues none."""
 

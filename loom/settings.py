@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     max_lost_attempts: int = Field(
         5, ge=0, le=MOST, description="How many workers may die over one activity before it fails."
     )
+    max_lost_owners: int = Field(
+        3,
+        ge=3,
+        le=MOST,
+        description="How many workers in a row may die, or hang, with one run before it is set "
+        "apart.",
+    )
     guards: Literal["strict", "error", "warn", "off"] = Field(
         "error",
         description="What is done about workflow code that would not replay: `error` blocks the "

@@ -13,7 +13,7 @@ from loom.cli.demo.command import demo
 from loom.cli.exits import EXPLAINED, CommandGroup
 from loom.cli.history import history
 from loom.cli.listing import list_runs
-from loom.cli.runs import cancel, start, terminate
+from loom.cli.runs import cancel, retry, start, terminate
 from loom.cli.scaffold import init
 from loom.cli.show import show
 from loom.cli.talk import query, signal, update
@@ -45,6 +45,7 @@ for command in (
     update,
     cancel,
     terminate,
+    retry,
     history,
     debug,
 ):

@@ -87,6 +87,8 @@ def blocked_in_short(info: loom.WorkflowInfo) -> str | None:
 
 def what_unblocks(info: loom.WorkflowInfo) -> str:
     """What somebody can do about a run that is BLOCKED."""
+    if info.lost_owners:
+        return f"`loom terminate {_quoted(info.workflow_id)}` ends it, and asks no code."
     if not info.history_length:
         # Nothing of it has run, so nothing is lost by beginning anew.
         return (

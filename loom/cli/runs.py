@@ -1,4 +1,4 @@
-"""``loom start``, ``cancel`` and ``terminate``: from outside to a run."""
+"""``loom start``, ``cancel``, ``terminate`` and ``retry``: from outside to a run."""
 
 from __future__ import annotations
 
@@ -175,3 +175,22 @@ def terminate(workflow_id: str, reason: str, dsn: str | None) -> None:
 
     asyncio.run(run())
     click.echo(f"Terminated {harmless(workflow_id)}.")
+
+
+@click.command()
+@click.argument("workflow_id", metavar="ID")
+@dsn_option
+def retry(workflow_id: str, dsn: str | None) -> None:
+    """Have the workflow ID tried again at once, if it is BLOCKED."""
+
+    async def run() -> bool:
+        async with looked_at(dsn) as app:
+            handle = app.handle(workflow_id)
+            was_blocked = await handle.status() is loom.RunStatus.BLOCKED
+            await handle.retry()
+            return was_blocked
+
+    if asyncio.run(run()):
+        click.echo(f"{harmless(workflow_id)} is due: a worker that has its code tries it now.")
+    else:
+        click.echo(f"{harmless(workflow_id)} is not BLOCKED, so there is nothing to do.")

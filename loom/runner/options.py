@@ -32,6 +32,8 @@ class RunnerOptions:
     """How many idle runs stay in memory, so that their next turn needs no replay."""
     max_lost_attempts: int = 5
     """How many workers may die over one activity before it counts as failed."""
+    max_lost_owners: int = 3
+    """How many workers in a row may die, or hang, with one run before it is set apart."""
     guards: GuardMode = "error"
     """What is done about workflow code that would not replay."""
     slow_turn: Micros = 2 * MICROS_PER_SECOND

@@ -62,6 +62,8 @@ class OwnedRun:
     """Leases of activities that a turn of unknown outcome would have started."""
     alarm: Alarm | None = None
     """Wakes it for its next timer while it waits for an activity here."""
+    owner_lost: bool = False
+    """Whether it was taken over from an owner that was lost."""
     next_task: WorkflowTask | None = None
     """A newer claim of the same run, to be served when this ownership has ended."""
 
@@ -72,6 +74,7 @@ class OwnedRun:
             token=task.token,
             sequence=task.run.sequence,
             blocked=task.run.status is RunStatus.BLOCKED,
+            owner_lost=task.owner_lost,
         )
 
     @property

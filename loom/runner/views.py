@@ -70,6 +70,7 @@ def workflow_info(
         memo=None if labels.memo is None else _value(labels.memo, converter),
         continued_from=run.continued_from,
         first_run_id=run.first_run_id or run.run_id,
+        lost_owners=run.lost_owners,
     )
 
 

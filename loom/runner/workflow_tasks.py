@@ -41,6 +41,7 @@ from loom.runner.local_calls import LocalActivities
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
 from loom.runner.revival import read_what_is_readable, revive
+from loom.runner.suspects import Suspects
 from loom.runner.task_loop import Claimed
 from loom.runner.transitions import (
     blocked_effects,
@@ -82,6 +83,8 @@ class WorkflowTasks:
         self._local_activities = LocalActivities(worker, activities.execution)
         self._writer = GroupWriter(self._repository.write_transitions)
         self._histories = GroupReader(self._repository)
+        self._suspects = Suspects(worker.options.max_lost_owners)
+        self._suspects.on_acquitted = lambda: owned.on_released()
         self._drives: set[asyncio.Task[None]] = set()
         self._started_at = worker.clock.now()
         activities.deliver = self.deliver
@@ -105,6 +108,7 @@ class WorkflowTasks:
                 # At least one, or messages for the runs that are owned already would not come.
                 limit=max(1, min(room, _CLAIM_BATCH)),
                 blocked_before=self._started_at,
+                suspects=not self._suspects,
             )
         )
         found = [self._receive(task) for task in claimed.tasks]
@@ -141,6 +145,7 @@ class WorkflowTasks:
     def _begin(self, task: WorkflowTask) -> None:
         owned = OwnedRun.claimed(task)
         self._owned.add(owned)
+        self._suspects.add(owned)
         self._take_in(owned, task)
         self._kick(owned)
 
@@ -202,6 +207,7 @@ class WorkflowTasks:
             await self._block(owned, error)
         finally:
             owned.busy = False
+        self._suspects.acquit(owned)
         if owned.next_task is not None:
             self._supersede(owned, owned.next_task)
 
@@ -216,6 +222,9 @@ class WorkflowTasks:
             await self._call_off(owned, owned.run.start_at)
             return
         if owned.instance is None:
+            if self._suspects.is_too_dangerous(owned):
+                await self._set_apart(owned, *self._suspects.sentence(owned.run))
+                return
             owned.instance = await self._revive(owned)
         while owned.next_task is None and owned.has_work(self._clock.now()):
             if not await self._take_turn(owned, owned.instance):
@@ -360,11 +369,13 @@ class WorkflowTasks:
 
     async def _block(self, owned: OwnedRun, error: Exception) -> None:
         """Set a run apart whose code, history or messages cannot be worked with."""
-        reason = _reason(error)
+        await self._set_apart(owned, _reason(error), _BLOCKED_RETRY)
+
+    async def _set_apart(self, owned: OwnedRun, reason: str, wait: Micros) -> None:
         _log.error("workflow %s is BLOCKED: %s", owned.run.workflow_id, reason)
         now = self._clock.now()
         deadline = owned.run.deadline
-        retry_at = min(now + _BLOCKED_RETRY, now + _BLOCKED_RETRY if deadline is None else deadline)
+        retry_at = min(now + wait, now + wait if deadline is None else deadline)
         effects = blocked_effects(reason, at=now, retry_at=retry_at)
         try:
             set_apart = await self._write(owned, effects, None)

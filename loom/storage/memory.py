@@ -82,12 +82,19 @@ class MemoryRepository(Repository):
         async with self._transaction():
             meant = [run for run in self._runs.values() if is_meant(run, claim)]
             meant.sort(key=lambda run: run.due_at or 0)
-            claimed = [run for run in meant if is_claimable(run, claim)][: claim.limit]
+            claimable = [run for run in meant if is_claimable(run, claim)]
+            suspects = [run for run in claimable if run.record.lost_owners]
+            suspects.sort(key=lambda run: run.record.run_key)
+            others = [run for run in claimable if run not in suspects]
+            claimed = [*others[: claim.limit], *suspects[:1]]
             left = [run for run in meant if run not in claimed]
-            for run in claimed:
-                run.lease(claim.owner, claim.lease_expires_at)
-            tasks = [WorkflowTask(run.shown, run.token, tuple(run.inbox)) for run in claimed]
+            tasks = [self._lease(run, claim) for run in claimed]
             return WorkflowTasks(tasks, earliest(due_for(run, claim) for run in left))
+
+    def _lease(self, run: StoredRun, claim: WorkflowClaim) -> WorkflowTask:
+        owner_lost = run.is_taken_over_by(claim.owner)
+        run.lease(claim.owner, claim.lease_expires_at)
+        return WorkflowTask(run.shown, run.token, tuple(run.inbox), owner_lost)
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:
         async with self._transaction():
@@ -195,7 +202,7 @@ class MemoryRepository(Repository):
         async with self._transaction():
             for lease in leases.runs:
                 if run := self._held_run(lease):
-                    run.release(now)
+                    run.give_back(now)
             for task_lease in leases.tasks:
                 if task := self._held_task(task_lease):
                     task.attempt -= 1

@@ -168,7 +168,12 @@ class StoredRun:
         expires_at = self.record.lease_expires_at
         return expires_at is not None and expires_at > now and self.record.lease_owner != owner
 
+    def is_taken_over_by(self, owner: WorkerId) -> bool:
+        return self.record.lease_owner not in (None, owner)
+
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
+        if self.is_taken_over_by(owner):
+            self.record = replace(self.record, lost_owners=self.record.lost_owners + 1)
         if self.record.lease_owner != owner:
             self.token += 1
         self.hold(owner, expires_at)
@@ -186,6 +191,10 @@ class StoredRun:
     def free(self, due_at: Micros | None) -> None:
         self.record = replace(self.record, lease_owner=None, lease_expires_at=None)
         self.due_at = due_at
+
+    def give_back(self, now: Micros) -> None:
+        self.record = replace(self.record, lost_owners=0)
+        self.release(now)
 
     def release(self, now: Micros) -> None:
         wanted = self.inbox and self._heeds_messages
@@ -226,6 +235,7 @@ class StoredRun:
             closed_at=None if effects.status.is_open else effects.recorded_at,
             wake_at=effects.wake_at,
             blocked_reason=effects.blocked_reason,
+            lost_owners=self.record.lost_owners if effects.status is RunStatus.BLOCKED else 0,
         )
         tags = {**self.labels.tags, **effects.tags}
         kept = {name: value for name, value in tags.items() if value is not None}
@@ -295,6 +305,8 @@ def is_meant(run: StoredRun, claim: WorkflowClaim) -> bool:
     record = run.record
     if claim.run_key is not None:
         return run.is_open and record.run_key == claim.run_key
+    if record.lost_owners and not claim.suspects:
+        return False
     kind = (record.name, record.version)
     return run.is_open and record.queue == claim.queue and kind in claim.definitions
 
@@ -303,7 +315,7 @@ def _wants_a_turn(run: StoredRun, claim: WorkflowClaim) -> bool:
     if run.due_at is not None and run.due_at <= claim.now:
         return True
     is_free = run.record.lease_owner is None
-    is_blocked = run.record.status is RunStatus.BLOCKED
+    is_blocked = run.record.status is RunStatus.BLOCKED and not run.record.lost_owners
     return is_free and is_blocked and run.record.updated_at < claim.blocked_before
 
 

@@ -64,6 +64,9 @@ class RunRecord:
     """Before when no message made it due, if it was to begin later than it was created."""
     deadline: Micros | None = None
     """When its owner is to end it, if it is still open then. Nothing that a store acts on."""
+    lost_owners: int = 0
+    """How many owners in a row were lost with it: others took it over when their leases had run
+    out, and none has since given it back, or written a turn that left it other than BLOCKED."""
 
 
 @value(frozen=True, slots=True)
@@ -308,6 +311,10 @@ class WorkflowClaim:
     the lease of the claim that brought them would have run out, extended or not: a holder at work
     is not given them over and over, and one that never heard of them is in time. A BLOCKED run
     that nobody holds is also claimable when it was blocked before ``blocked_before``.
+
+    A run with ``lost_owners`` may be what they were lost of. A claim takes one of these at the
+    most, that which was started first, and none unless it asks for ``suspects``; that they were
+    blocked before some moment makes none of them claimable.
     """
 
     owner: WorkerId
@@ -318,6 +325,7 @@ class WorkflowClaim:
     lease_expires_at: Micros
     limit: int
     blocked_before: Micros = 0
+    suspects: bool = True
     run_key: RunKey | None = None
     """Claim this one run alone, due or not, whatever its queue and definition, if it is open and
     nobody else holds a valid lease on it."""
@@ -334,6 +342,8 @@ class WorkflowTask:
     run: RunRecord
     token: int
     messages: Sequence[InboxRecord] = ()
+    owner_lost: bool = False
+    """Whether somebody else's lease on it had run out, which ``lost_owners`` counts now."""
 
 
 @value(frozen=True, slots=True)

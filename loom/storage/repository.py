@@ -68,8 +68,9 @@ class LeaseRepository(ABC):
     async def release_leases(self, leases: Leases, now: Micros) -> None:
         """Give leases back, so that anybody may claim at once. Lost ones are passed over.
 
-        A released run is due at once when its inbox is not empty, else when its timer is. A
-        released task is due at once, and the attempt that its claim counted is taken back.
+        A released run is due at once when its inbox is not empty, else when its timer is, and no
+        owner of it counts as lost any more. A released task is due at once, and the attempt that
+        its claim counted is taken back.
         """
 
 
@@ -103,7 +104,11 @@ class WorkflowTaskRepository(LeaseRepository, HistoryRepository):
 
     @abstractmethod
     async def claim_workflow_tasks(self, claim: WorkflowClaim) -> WorkflowTasks:
-        """Take runs that want a turn, oldest due first, and lease them to the claimer."""
+        """Take runs that want a turn, oldest due first, and lease them to the claimer. The one
+        that has ``lost_owners`` comes on top of the limit, or others might always come before it.
+
+        Whoever takes a run over from an owner whose lease has run out counts that owner as lost.
+        """
 
     @abstractmethod
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:

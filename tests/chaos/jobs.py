@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import loom
@@ -17,6 +18,8 @@ class Place:
     """Where this process's activities write to."""
 
     ledger: Ledger
+    die: Callable[[], None] = staticmethod(lambda: None)
+    """What fatal code does, until it is mended."""
 
 
 def note() -> None:
@@ -71,6 +74,17 @@ class Deadly(loom.Workflow[None, Any]):
 
 
 @loom.workflow
+class Fatal(loom.Workflow[None, Any]):
+    """Its code ends whatever process runs it, once it has been told to."""
+
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> int:
+        told = await ctx.wait_for_signal("go", type=int)
+        with loom.unguarded():
+            Place.die()
+        return await ctx.activity(quick, told)
+
+
+@loom.workflow
 class Five(loom.Workflow[int, Any]):
     """Five activities, one after the other."""
 
@@ -116,5 +130,5 @@ class Relay(loom.Workflow[int, Any]):
         return await ctx.activity(increment, n)
 
 
-WORKFLOWS = (Five, Mixed, Endless, Deadly, Relay)
+WORKFLOWS = (Five, Mixed, Endless, Deadly, Fatal, Relay)
 ACTIVITIES = (increment, quick, in_thread, slow, endless, endless_in_thread, deadly)

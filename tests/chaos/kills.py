@@ -43,7 +43,7 @@ LONG_LEASE = 1.0
 async def orphans(stage: Stage) -> None:
     """A worker dies that holds runs; how long until another has all of them, of which one second
     is the lease."""
-    settings = {"lease_seconds": LONG_LEASE, "max_lost_attempts": 10_000}
+    settings = {"lease_seconds": LONG_LEASE, "max_lost_attempts": 10_000, "max_lost_owners": 10_000}
     async with stage.client() as (app, _):
         first = await stage.worker(settings=settings)
         handles = [await insist(lambda: app.start(Endless, False)) for _ in range(ORPHANS)]

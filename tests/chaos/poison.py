@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import loom
 from loom import RunStatus
 from tests.chaos.clients import insist, talk
-from tests.chaos.jobs import Deadly
+from tests.chaos.jobs import Deadly, Fatal, Mixed
+from tests.chaos.nursery import Child
 from tests.chaos.stage import LEASE, Stage
 from tests.conditions import eventually
 from tests.tampering import tamper
@@ -31,7 +34,7 @@ async def deadly_activities(stage: Stage) -> None:
     They have a queue of their own: whatever ran in the same process would be lost as often.
     """
     settings = {"lease_seconds": LEASE, "max_lost_attempts": LOST_ATTEMPTS}
-    async with stage.client() as (app, client), supervised(stage, settings):
+    async with stage.client() as (app, client), supervised(stage, settings=settings):
         for _ in range(2):
             await stage.worker()
         deadly = await insist(lambda: app.start(Deadly, None, id="deadly"))
@@ -51,23 +54,70 @@ async def is_closed(handle: loom.WorkflowHandle[None]) -> bool:
     return not (await insist(handle.status)).is_open
 
 
-@asynccontextmanager
-async def supervised(stage: Stage, settings: dict[str, float]) -> AsyncIterator[None]:
-    """Two workers, each of which is replaced when it has ended."""
+LOST_OWNERS = 3
+NEIGHBOURS = 8
 
-    async def supervise() -> None:
+
+async def deadly_workflows(stage: Stage) -> None:
+    """Code of a workflow that ends its process, beside runs in the same processes that do not.
+
+    It is set apart and none of them is, and when it is mended it ends well.
+    """
+    settings = {
+        "lease_seconds": LEASE,
+        "max_lost_attempts": 10_000,
+        "max_lost_owners": LOST_OWNERS,
+    }
+    async with stage.client() as (app, client):
+        await stage.worker()
+        async with supervised(stage, settings=settings, fatal=True):
+            start = partial(app.start, queue="deadly")
+            deadly = await insist(lambda: start(Fatal, None, id="deadly"))
+            mixed = [
+                await insist(lambda n=n: start(Mixed, n, id=f"mixed-{n}"))
+                for n in range(NEIGHBOURS)
+            ]
+            await insist(lambda: deadly.signal("go", 1, request_id="go"))
+            talking = asyncio.create_task(talk(client, stage.chance, "outside", stage.times(24)))
+            await eventually(lambda: has_status(deadly, RunStatus.BLOCKED), 60)
+            # They go on, whether or not it is tried again.
+            for handle in mixed:
+                await insist(lambda h=handle: h.signal("add", 1, request_id="add"))
+            for n, handle in enumerate(mixed):
+                if (result := await insist(lambda h=handle: h.result(60))) != n + 5:
+                    stage.violation(f"I9: {handle} gave {result}")
+            deaths = stage.told("died of a workflow")
+        await talking
+        stage.report.faults["workflows that ended their process"] += deaths
+        if deaths not in range(1, LOST_OWNERS + 2):
+            stage.violation(f"I9: the deadly workflow ended {deaths} processes")
+        await stage.worker(settings=settings, queue="deadly")
+        await insist(deadly.retry)
+        if (result := await insist(lambda: deadly.result(60))) != 2:
+            stage.violation(f"I9: the mended workflow gave {result}")
+        await stage.close(app)
+
+
+@asynccontextmanager
+async def supervised(stage: Stage, **order: Any) -> AsyncIterator[None]:
+    """Two workers, each of which is replaced when it has ended; they are gone afterwards."""
+    last: dict[int, Child] = {}
+
+    async def supervise(number: int) -> None:
         while True:
-            worker = await stage.worker(settings=settings, queue="deadly")
+            last[number] = worker = await stage.worker(queue="deadly", **order)
             while not worker.has_ended:
                 await asyncio.sleep(0.02)
 
-    tasks = [asyncio.create_task(supervise()) for _ in range(2)]
+    tasks = [asyncio.create_task(supervise(n)) for n in range(2)]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for worker in last.values():
+            await worker.kill()
 
 
 async def damaged_histories(stage: Stage) -> None:

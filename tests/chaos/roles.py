@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -65,6 +66,8 @@ def work(order: Order, ready: Ready) -> None:
 
 
 async def _work(order: Order, ready: Ready) -> None:
+    if "fatal" in order:
+        jobs.Place.die = lambda: die(order)
     if "clock" in order:
         Shim().clock(Path(order["clock"]))
     if "full_while" in order or "record" in order:
@@ -101,6 +104,11 @@ async def _block(order: Order) -> None:
         await asyncio.sleep(chance.uniform(0.05, 0.5))
         tell(order, "blocked")
         time.sleep(chance.uniform(*order["blocks"]))
+
+
+def die(order: Order) -> None:
+    tell(order, "died of a workflow")
+    os._exit(7)
 
 
 def tell(order: Order, what: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.chaos.clocks import clock_jumps
 from tests.chaos.failover import failover
 from tests.chaos.kills import kills, orphans
-from tests.chaos.poison import damaged_histories, deadly_activities
+from tests.chaos.poison import damaged_histories, deadly_activities, deadly_workflows
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
@@ -46,6 +46,7 @@ SCENARIOS: dict[str, Entry] = {
     "rivals": Entry(rivals, SQLITE),
     "power-cuts": Entry(power_cuts, SQLITE),
     "deadly-activities": Entry(deadly_activities),
+    "deadly-workflows": Entry(deadly_workflows),
     "damaged-histories": Entry(damaged_histories),
     "clock-jumps": Entry(clock_jumps),
     "upgrades": Entry(upgrades),

@@ -120,7 +120,11 @@ class Stage:
             "name": f"child{len(self._children)}",
             "talked": str(self.folder / f"talked{len(self._children)}"),
             "watch": str(self.folder / "loom.db"),
-            "settings": {"lease_seconds": LEASE, "max_lost_attempts": 10_000},
+            "settings": {
+                "lease_seconds": LEASE,
+                "max_lost_attempts": 10_000,
+                "max_lost_owners": 10_000,
+            },
         } | order
         child = self.grounds.nursery.fork(role, **order)
         if "requests" in order:

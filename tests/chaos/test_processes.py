@@ -25,6 +25,9 @@ TRIALS = int(os.environ.get("LOOM_TEST_CHAOS_TRIALS", "1"))
 RUNS = int(os.environ.get("LOOM_TEST_CHAOS_RUNS", "100"))
 PATIENCE = 60.0 + RUNS / 5
 
+PATIENT = {"lease_seconds": 0.5, "max_lost_attempts": 100, "max_lost_owners": 100}
+"""Settings for those that are killed without being to blame."""
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
@@ -77,7 +80,7 @@ async def test_processes_killed_at_random_lose_nothing_and_repeat_nothing_record
 ) -> None:
     chance = random.Random(trial)
     async with loom.Loom(dsn) as app:
-        with worker_processes(2, dsn, ledger.path, lease_seconds=0.5, max_lost_attempts=100) as two:
+        with worker_processes(2, dsn, ledger.path, **PATIENT) as two:
             workers = list(two)
             handles = await start_many(app, Mixed, 20)
             signals = [h.signal("add", 1, request_id="add") for h in handles]
@@ -89,7 +92,7 @@ async def test_processes_killed_at_random_lose_nothing_and_repeat_nothing_record
                 victim.kill()
                 # Whatever is in history now may never be run again.
                 keys = await recorded(handles)
-                again = WorkerProcess(dsn, ledger.path, lease_seconds=0.5, max_lost_attempts=100)
+                again = WorkerProcess(dsn, ledger.path, **PATIENT)
                 two.append(again)
                 workers.append(again)
                 await asyncio.to_thread(again.wait_until_ready)

@@ -74,7 +74,12 @@ async def drains(stage: Stage) -> None:
 async def stuck_loops(stage: Stage) -> None:
     """Event loops that are blocked beyond the lease, and beyond the time after which it is lost."""
     async with stage.client() as (app, client):
-        settings = {"lease_seconds": LEASE, "stall_seconds": 1, "max_lost_attempts": 10_000}
+        settings = {
+            "lease_seconds": LEASE,
+            "stall_seconds": 1,
+            "max_lost_attempts": 10_000,
+            "max_lost_owners": 10_000,
+        }
         for _ in range(2):
             await stage.worker(settings=settings, blocks=[0.1, 2.0])
         await stage.worker()

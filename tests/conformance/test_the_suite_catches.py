@@ -18,6 +18,7 @@ from tests.conformance import (
     broken_lists,
     broken_refusals,
     broken_starts,
+    broken_suspects,  # noqa: F401
     broken_writes,
 )
 from tests.conformance.broken_stores import Broken

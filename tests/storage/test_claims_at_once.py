@@ -52,7 +52,8 @@ async def database(migrated_postgres_dsn: str) -> AsyncIterator[PostgresDatabase
 
 async def claim_in_steps(database: PostgresDatabase, claim: WorkflowClaim) -> WorkflowTasks:
     outlook = await database.read(claims.look_for_runs(database.statements, claim))
-    tasks = await database.write(claims.claim_runs(database.statements, claim))
+    seen = replace(claim, suspects=outlook.is_suspect_due)
+    tasks = await database.write(claims.claim_runs(database.statements, seen))
     return WorkflowTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
 
 
@@ -103,7 +104,7 @@ async def test_messages_that_the_statement_did_not_see_are_read_after_it(
 ) -> None:
     scene = Scene(SqlRepository(database))
     kinds = await many_kinds(scene)
-    write_at_once, before = database.write_at_once, len(OUTLOOK) + len(RUN_STATE)
+    write_at_once, before = database.write_at_once, len(OUTLOOK) + len(RUN_STATE) + 1
 
     async def by_an_older_view(query: Query) -> Rows:
         """As when all but the first messages have come since the statement began."""

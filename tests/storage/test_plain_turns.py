@@ -67,10 +67,11 @@ async def write_the_other_way(database: Database, transition: Transition) -> Wri
 
 
 async def a_run_with(scene: Scene, messages: int) -> WorkflowTask:
-    """Claimed, with two tasks that are anybody's."""
+    """Claimed from somebody who was lost, with two tasks that are anybody's."""
     tasks = [NewTask(n, 1, "pay", scene.queue, NOW) for n in (1, 2)]
     run = await scene.start_with_tasks(*tasks)
     await scene.send(*(message(run, f"{run.run_id} {n}") for n in range(messages)))
+    await scene.claim_run(run, "bob", NOW - LEASE)
     return await scene.claim_run(run, ALICE)
 
 

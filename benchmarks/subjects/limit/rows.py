@@ -87,6 +87,7 @@ class RunRows:
             *(_OWNER, self._due_at, 1, self._due_at),
             *(0, 0),
             *(None, None, None, None),
+            0,
         )
         return Rows(new_runs=[run], events=events, new_tasks=[self._task(now)])
 

@@ -8,9 +8,9 @@ just claiming.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from loom.identifiers import Micros, RunKey
 from loom.storage.records import (
@@ -22,6 +22,7 @@ from loom.storage.records import (
     WorkflowTask,
     WorkflowTasks,
 )
+from loom.storage.sql.dialects import Row
 from loom.storage.sql.rows import RunState, TaskState, event_record, inbox_record, run_state
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.statements.claims import OUTLOOK
@@ -31,6 +32,8 @@ from loom.storage.sql.statements.tasks import TASK_STATE
 from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction
 from loom.values import value
 
+_MANY: Final = 2**31 - 1
+
 
 @value(frozen=True, slots=True)
 class Outlook:
@@ -39,6 +42,8 @@ class Outlook:
     due: Sequence[Micros]
     now: Micros
     is_blocked_due: bool = False
+    is_suspect_due: bool = False
+    """Whether a run is due that may be what its owners were lost of."""
 
     @property
     def has_due(self) -> bool:
@@ -62,19 +67,25 @@ def look_for_runs(s: Statements, claim: WorkflowClaim) -> Transaction[Outlook]:
     parameters = _claim_parameters(s, claim)
     rows = yield Query(s.claims.look_for_due, {**parameters, "limit": claim.limit + 1})
     # A row may be looked at before the lease on it ends, but not be had.
-    due = [max(at, end) if end and at > claim.now else at for at, _, end in rows]
+    due = [max(at, end) if end and at > claim.now else at for at, _, end, _ in rows]
+    suspected = any(lost and at <= claim.now for at, _, _, lost in rows)
     blocked: Rows = ()
     if claim.blocked_before:
         blocked = yield Query(s.claims.look_for_blocked, parameters)
-    return Outlook(sorted(due), claim.now, is_blocked_due=bool(blocked))
+    return Outlook(sorted(due), claim.now, bool(blocked), suspected)
 
 
 def claim_runs(s: Statements, claim: WorkflowClaim) -> Transaction[list[WorkflowTask]]:
     """Take runs that want a turn, oldest due first."""
     parameters = _claim_parameters(s, claim)
-    rows = list((yield Query(s.claims.claim_due, {**parameters, "limit": claim.limit})))
+    rows: list[Row] = []
+    if claim.limit:
+        rows += yield Query(s.claims.claim_due, {**parameters, "limit": claim.limit})
     if claim.blocked_before and (room := claim.limit - len(rows)):
         rows += yield Query(s.claims.claim_blocked, {**parameters, "limit": room})
+    if claim.suspects:
+        # Beside the others, or where there is much to do it would never be its turn.
+        rows += yield Query(s.claims.claim_suspect, {**parameters, "limit": 1})
     return (yield from _lease(s, claim, rows))
 
 
@@ -85,11 +96,12 @@ async def claim_at_once(database: Database, claim: WorkflowClaim) -> WorkflowTas
     limits = {"limit": claim.limit, "lease_expires_at": claim.lease_expires_at}
     parameters = _claim_parameters(s, claim) | limits
     rows = await database.write_at_once(Query(at_once.lease_due, parameters))
-    next_due_at, due_beyond, is_blocked_due = rows[0][: len(OUTLOOK)]
+    next_due_at, due_beyond, is_blocked_due, is_suspect_due = rows[0][: len(OUTLOOK)]
     tasks = await _tasks_of(database, [row[len(OUTLOOK) :] for row in rows])
     room = claim.limit - len(tasks)
-    if room and is_blocked_due:
-        tasks += await database.write(claim_runs(s, replace(claim, limit=room)))
+    if is_suspect_due or (room and is_blocked_due):
+        seen = replace(claim, limit=room, suspects=is_suspect_due)
+        tasks += await database.write(claim_runs(s, seen))
     return WorkflowTasks(tasks, next_due_at if len(tasks) < claim.limit else due_beyond)
 
 
@@ -97,11 +109,13 @@ async def _tasks_of(database: Database, rows: Rows) -> list[WorkflowTask]:
     """Runs with their messages, from rows of both."""
     columns = len(RUN_STATE)
     runs: dict[RunKey, RunState] = {}
+    lost: dict[RunKey, bool] = {}
     inboxes: dict[RunKey, list[InboxRecord]] = defaultdict(list)
     for row in rows:
-        key, message = row[0], row[columns:]
+        key, owner_lost, message = row[0], row[columns], row[columns + 1 :]
         if key is not None and key not in runs:
             runs[key] = run_state(row[:columns])
+            lost[key] = owner_lost
         if message[0] is not None:
             inboxes[key].append(inbox_record(message))
     # The statement sees its runs as they were when it locked them, and messages as they were when
@@ -109,7 +123,7 @@ async def _tasks_of(database: Database, rows: Rows) -> list[WorkflowTask]:
     stale = [key for key, run in runs.items() if not _has_all(run, inboxes[key])]
     if stale:
         inboxes.update(await database.read(_read_inboxes(database.statements, stale)))
-    return _tasks(runs.values(), inboxes)
+    return _tasks(runs.values(), inboxes, {key for key in runs if lost[key]})
 
 
 def _has_all(run: RunState, messages: Sequence[InboxRecord]) -> bool:
@@ -130,31 +144,44 @@ def _claim_parameters(s: Statements, claim: WorkflowClaim) -> dict[str, Any]:
         "queue": claim.queue,
         "now": claim.now,
         "blocked_before": claim.blocked_before,
+        "most_lost_owners": _MANY if claim.suspects else 0,
         **s.pairs(claim.definitions),
     }
 
 
 def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[WorkflowTask]]:
     runs = [run_state(row) for row in rows]
+    lost = {run.run_key for run in runs if run.is_taken_over_by(claim.owner)}
     for run in runs:
         run.lease(claim.owner, claim.lease_expires_at)
     yield from save_leases(s, runs)
     inboxes = yield from _read_inboxes(s, [run.run_key for run in runs if run.has_messages])
-    return _tasks(runs, inboxes)
+    return _tasks(runs, inboxes, lost)
 
 
 def _tasks(
-    runs: Iterable[RunState], inboxes: Mapping[RunKey, list[InboxRecord]]
+    runs: Iterable[RunState],
+    inboxes: Mapping[RunKey, list[InboxRecord]],
+    taken_over: Collection[RunKey],
 ) -> list[WorkflowTask]:
     return [
-        WorkflowTask(run.record(), run.lease_token, inboxes.get(run.run_key, ())) for run in runs
+        WorkflowTask(
+            run.record(),
+            run.lease_token,
+            inboxes.get(run.run_key, ()),
+            owner_lost=run.run_key in taken_over,
+        )
+        for run in runs
     ]
 
 
 def save_leases(s: Statements, runs: Iterable[RunState]) -> Transaction[None]:
     """Write what claiming or releasing has changed."""
     leases = [
-        (run.run_key, run.lease_owner, run.lease_expires_at, run.lease_token, run.due_at)
+        (
+            *(run.run_key, run.lease_owner, run.lease_expires_at, run.lease_token, run.due_at),
+            run.lost_owners,
+        )
         for run in runs
     ]
     if leases:

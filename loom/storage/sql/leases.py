@@ -42,7 +42,7 @@ def release_leases(s: Statements, leases: Leases, now: Micros) -> Transaction[No
     released_runs, released_tasks = [], []
     for lease in leases.runs:
         if (run := runs.get(lease.run_key)) and _holds(run, lease.token):
-            run.release(now)
+            run.give_back(now)
             released_runs.append(run)
     for task_lease in leases.tasks:
         if (task := tasks.get(_task_key(task_lease))) and _holds(task, task_lease.token):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from loom.errors import StoreUnavailableError
@@ -72,7 +73,8 @@ class SqlRepository(Repository):
         if not outlook.has_due:
             return WorkflowTasks((), outlook.next_due_at(0, claim.limit))
         # Whoever claims a run has done nothing yet, and its first turn is a commit of its own.
-        tasks = await self._database.write_for_now(claims.claim_runs(self._statements, claim))
+        seen = replace(claim, suspects=outlook.is_suspect_due)
+        tasks = await self._database.write_for_now(claims.claim_runs(self._statements, seen))
         return WorkflowTasks(tasks, outlook.next_due_at(len(tasks), claim.limit))
 
     async def write_transitions(self, transitions: Sequence[Transition]) -> Sequence[WriteOutcome]:

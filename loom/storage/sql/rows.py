@@ -53,6 +53,7 @@ class RunState:
     first_run_id: RunId | None = None
     start_at: Micros | None = None
     deadline: Micros | None = None
+    lost_owners: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -85,6 +86,7 @@ class RunState:
             first_run_id=self.first_run_id,
             start_at=self.start_at,
             deadline=self.deadline,
+            lost_owners=self.lost_owners,
         )
 
     @property
@@ -118,6 +120,8 @@ class RunState:
         self.updated_at = effects.recorded_at
         self.wake_at = effects.wake_at
         self.blocked_reason = effects.blocked_reason
+        if effects.status is not RunStatus.BLOCKED:
+            self.lost_owners = 0
         if not effects.status.is_open:
             self._close(effects.recorded_at)
         elif effects.lease_expires_at is not None:
@@ -150,15 +154,25 @@ class RunState:
             self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
         return self.inbox_count
 
+    def is_taken_over_by(self, owner: WorkerId) -> bool:
+        return self.lease_owner not in (None, owner)
+
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
         """Claim it. Who holds it already keeps its token."""
+        if self.is_taken_over_by(owner):
+            self.lost_owners += 1
         if self.lease_owner != owner:
             self.lease_token += 1
         self.lease_owner, self.lease_expires_at = owner, expires_at
         self.due_at = expires_at
 
+    def give_back(self, now: Micros) -> None:
+        """End a lease whose holder lives."""
+        self.lost_owners = 0
+        self.release(now)
+
     def release(self, now: Micros) -> None:
-        """Give it back."""
+        """Let go of it."""
         self.lease_owner = self.lease_expires_at = None
         wanted = self.has_messages and self._heeds_messages
         self.due_at = self._not_before_start(now) if wanted else self.wake_at

@@ -70,6 +70,8 @@ workflows = Table(
     Column("start_at", BigInteger),
     # When its owner is to end it; no statement asks for it.
     Column("deadline", BigInteger),
+    # Owners that were lost with it in a row.
+    Column("lost_owners", Integer, nullable=False, server_default="0"),
     UniqueConstraint("run_id"),
     # Keys of deleted runs are never given out again.
     sqlite_autoincrement=True,

@@ -222,9 +222,10 @@ class Comparison(RuleBasedStateMachine):
 
     # Turns
 
-    @rule(owner=an_owner, blocked_for=st.none() | a_delay)
-    def claim(self, owner: WorkerId, blocked_for: Micros | None) -> None:
+    @rule(owner=an_owner, blocked_for=st.none() | a_delay, suspects=st.booleans())
+    def claim(self, owner: WorkerId, blocked_for: Micros | None, suspects: bool = True) -> None:
         claim = self.scenes.reference.workflow_claim(owner, self.now)
+        claim = replace(claim, suspects=suspects)
         if blocked_for is not None:
             claim = replace(claim, blocked_before=self.now - blocked_for)
         self.take(lambda scene: scene.repository.claim_workflow_tasks(claim))
@@ -249,6 +250,7 @@ class Comparison(RuleBasedStateMachine):
         for pair in (Pair(one[run_id], two[run_id]) for run_id in one):
             assert a_run(pair.reference.run) == a_run(pair.tested.run)
             assert list(pair.reference.messages) == list(pair.tested.messages)
+            assert pair.reference.owner_lost == pair.tested.owner_lost
             self.turns.append(pair)
             self.held.append(Pair(held_by(pair.reference), held_by(pair.tested)))
 

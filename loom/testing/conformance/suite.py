@@ -18,6 +18,7 @@ from loom.testing.conformance.runs import RunsConformance
 from loom.testing.conformance.starts import StartsConformance
 from loom.testing.conformance.stateful import StatefulConformance
 from loom.testing.conformance.stores import StoreConformance
+from loom.testing.conformance.suspects import SuspectsConformance
 from loom.testing.conformance.transitions import TransitionsConformance
 from loom.testing.conformance.workflows import WorkflowsConformance
 
@@ -33,6 +34,7 @@ class RepositoryConformance(
     AnswersConformance,
     ClaimsConformance,
     LeasesConformance,
+    SuspectsConformance,
     ActivitiesConformance,
     HeartbeatsConformance,
     StartsConformance,
@@ -61,6 +63,7 @@ __all__ = [
     "StartsConformance",
     "StatefulConformance",
     "StoreConformance",
+    "SuspectsConformance",
     "TransitionsConformance",
     "WorkflowsConformance",
 ]

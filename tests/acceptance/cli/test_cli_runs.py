@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
 from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until
+from tests.tampering import tamper
 
 # --- start, list, show ---------------------------------------------------------------------------
 
@@ -75,6 +77,25 @@ def test_lists_only_what_is_asked_for(shell: Shell) -> None:
     assert [run["workflow_id"] for run in shell.json("list", "--status", "terminated")] == ["w"]
     assert len(shell.json("list", "--limit", "1")) == 1
     assert shell.run("list", "--name", "Nothing").stdout.startswith("There are no such runs")
+
+
+def test_a_run_that_is_set_apart_is_told_of_and_tried_again(shell: Shell) -> None:
+    shell.run("start", "Double", "--input", "1", "--id", "d")
+    assert "not BLOCKED" in shell.run("retry", "d").stdout
+    reason = "3 workers in a row were lost while they held this run."
+    statement = (
+        f"UPDATE workflows SET status = 'BLOCKED', lost_owners = 3, blocked_reason = '{reason}', "
+        "due_at = NULL"
+    )
+    asyncio.run(tamper(shell.dsn, statement))
+    shown = shell.run("show", "d").stdout
+    assert reason in shown
+    assert "`loom terminate d` ends it" in shown
+    assert "d is due" in shell.run("retry", "d").stdout
+    assert shell.json("show", "d")["wake_at"] is not None
+    assert "there is no run" in shell.run("retry", "e", code=3).stderr.lower()
+    shell.run("terminate", "d")
+    assert "nothing to try again" in shell.run("retry", "d", code=1).stderr
 
 
 def test_an_id_or_a_key_decides_whether_a_run_is_started(shell: Shell) -> None:
@@ -169,6 +190,7 @@ def test_the_fields_of_the_json_are_those_that_programs_rely_on(shell: Shell) ->
         "worker",
         "waiting_for_worker_since",
         "continued_from",
+        "lost_owners",
         "first_run_id",
     }
     assert set(shell.json("list")[0]) == fields

@@ -30,9 +30,11 @@ _run: Final = workflows.c
 _NOTHING: Final[ColumnElement[int]] = literal_column("0")
 _ONE: Final[ColumnElement[int]] = literal_column("1")
 
-OUTLOOK: Final = ("next_due_at", "due_beyond", "is_blocked_due")
+OUTLOOK: Final = ("next_due_at", "due_beyond", "is_blocked_due", "is_suspect_due")
 """When the next run is due that is not yet; when the one is that the limit leaves out; and whether
-there is a blocked run to be had."""
+there is a blocked run to be had, or one that may be what its owners were lost of."""
+
+_is_no_suspect: Final[ColumnElement[bool]] = _run.lost_owners == _NOTHING
 
 
 class ClaimStatements(StatementSet):
@@ -41,13 +43,20 @@ class ClaimStatements(StatementSet):
     @cached_property
     def look_for_due(self) -> Statement:
         """When the next runs are due, leaving out those due now that somebody else holds."""
-        query = self._within_reach(_run.due_at, _run.lease_owner, _run.lease_expires_at)
+        query = self._within_reach(
+            _run.due_at, _run.lease_owner, _run.lease_expires_at, _run.lost_owners
+        )
         return self._compile(query.limit(micros("limit")))
 
     @cached_property
     def claim_due(self) -> Statement:
-        query = self._claim(self._is_meant, self._is_due).order_by(_run.due_at, _run.run_key)
-        return self._compile(query)
+        query = self._claim(self._is_meant, self._is_due, _is_no_suspect)
+        return self._compile(query.order_by(_run.due_at, _run.run_key))
+
+    @cached_property
+    def claim_suspect(self) -> Statement:
+        query = self._claim(self._is_meant, self._is_due, ~_is_no_suspect)
+        return self._compile(query.order_by(_run.run_key))
 
     @cached_property
     def look_for_blocked(self) -> Statement:
@@ -73,7 +82,10 @@ class ClaimStatements(StatementSet):
 
     def _within_reach(self, *columns: ColumnElement[Any]) -> Select[Any]:
         is_within_reach = or_(_run.due_at > micros("now"), self._is_free_for_claimer)
-        query = select(*columns).where(self._is_meant, _run.due_at.is_not(None), is_within_reach)
+        is_wanted = _run.lost_owners <= micros("most_lost_owners")
+        query = select(*columns).where(
+            self._is_meant, _run.due_at.is_not(None), is_within_reach, is_wanted
+        )
         return query.order_by(_run.due_at)
 
     def _claim(self, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -103,6 +115,7 @@ class ClaimStatements(StatementSet):
     def _is_blocked_and_free(self) -> ColumnElement[bool]:
         return and_(
             self._is_meant,
+            _is_no_suspect,
             # Not a parameter: Postgres must see that the partial index fits.
             _run.status == literal_column("'BLOCKED'"),
             _run.updated_at < micros("blocked_before"),
@@ -118,9 +131,10 @@ class ClaimsAtOnce(ClaimStatements):
     def lease_due(self) -> Statement:
         """What ``claim_due`` finds, with the lease that ``RunState.lease`` would give, oldest due
         first. One row for each message that a run has, at least one for each run; and if there is
-        no run, one with nothing in these columns. Before them come the columns of ``OUTLOOK``."""
+        no run, one with nothing in these columns. Before them come the columns of ``OUTLOOK``, and
+        between a run and its message whether its owner was lost."""
         leased = self._leased.cte("leased")
-        run = [leased.c[column.name] for column in RUN_STATE]
+        run = [leased.c[column.name] for column in (*RUN_STATE, leased.c.owner_lost)]
         has_messages = leased.c.inbox_count > leased.c.inbox_consumed
         is_for_it = and_(inbox.c.run_key == leased.c.run_key, has_messages)
         outlook = select(*self._outlook).cte("outlook")
@@ -133,9 +147,11 @@ class ClaimsAtOnce(ClaimStatements):
 
     @property
     def _leased(self) -> ReturningUpdate[Any]:
+        was_held_by_another = _run.lease_owner != text("owner")
+        is_lost = and_(_run.lease_owner.is_not(None), was_held_by_another)
         locked = (
-            select(_run.run_key, _run.due_at)
-            .where(self._is_meant, self._is_due)
+            select(_run.run_key, _run.due_at, is_lost.label("owner_lost"))
+            .where(self._is_meant, self._is_due, _is_no_suspect)
             .order_by(_run.due_at, _run.run_key)
             .limit(micros("limit"))
             .with_for_update(skip_locked=True)
@@ -148,8 +164,10 @@ class ClaimsAtOnce(ClaimStatements):
             lease_owner=text("owner"),
             lease_expires_at=micros("lease_expires_at"),
             due_at=micros("lease_expires_at"),
+            lost_owners=case((locked.c.owner_lost, _ONE), else_=_NOTHING),
         )
-        return leased.returning(*RUN_STATE, locked.c.due_at.label("was_due_at"))
+        told = locked.c.due_at.label("was_due_at"), locked.c.owner_lost
+        return leased.returning(*RUN_STATE, *told)
 
     @property
     def _outlook(self) -> list[ColumnElement[Any]]:
@@ -157,10 +175,13 @@ class ClaimsAtOnce(ClaimStatements):
         # A row may be looked at before the lease on it ends, but not be had.
         later = func.greatest(_run.due_at, _run.lease_expires_at)
         at = case((_run.due_at > micros("now"), later), else_=_run.due_at).label("at")
-        within_reach = self._within_reach(at).limit(micros("limit") + _ONE).cte("within_reach")
+        query = self._within_reach(at, _run.lost_owners).limit(micros("limit") + _ONE)
+        within_reach = query.cte("within_reach")
         moment = within_reach.c.at
         next_one = select(func.min(moment)).where(moment > micros("now"))
         beyond = select(moment).order_by(moment).offset(micros("limit")).limit(_ONE)
         blocked = exists(select(_ONE).select_from(workflows).where(self._is_blocked_and_free))
-        columns = next_one.scalar_subquery(), beyond.scalar_subquery(), blocked
+        is_suspect = and_(within_reach.c.lost_owners > _NOTHING, moment <= micros("now"))
+        suspect = exists(select(_ONE).where(is_suspect))
+        columns = next_one.scalar_subquery(), beyond.scalar_subquery(), blocked, suspect
         return [c.label(name) for c, name in zip(columns, OUTLOOK, strict=True)]

@@ -46,6 +46,7 @@ TURN: Final = (
     _run.due_at,
     _run.inbox_count,
     _run.inbox_consumed,
+    _run.lost_owners,
 )
 """What a turn may change."""
 
@@ -145,7 +146,7 @@ class RunStatements(StatementSet):
     def save_lease(self) -> RowsStatement:
         """What a claim or a release has changed."""
         lease = _run.lease_owner, _run.lease_expires_at, _run.lease_token, _run.due_at
-        return self._update(workflows, [_run.run_key], lease)
+        return self._update(workflows, [_run.run_key], [*lease, _run.lost_owners])
 
     @cached_property
     def extend_leases(self) -> Statement:

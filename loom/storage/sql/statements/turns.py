@@ -86,6 +86,8 @@ def _save(turn: Values) -> Update:
     )
     changed: dict[Any, Any] = {_run[name]: turn[name] for name in list(TURN_ROW)[4:]}
     changed[_run.inbox_consumed] = consumed
+    is_blocked = turn["status"] == literal_column("'BLOCKED'")
+    changed[_run.lost_owners] = case((is_blocked, _run.lost_owners), else_=literal_column("0"))
     changed[_run.due_at] = case(
         (is_closed, null()),
         (turn["lease_expires_at"].is_not(None), _due_when_kept(turn, has_messages)),
