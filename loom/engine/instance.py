@@ -264,15 +264,8 @@ class WorkflowInstance(RunRuntime):
 
     def _expects(self, event: Event) -> bool:
         """Whether an arrival still means something to this run."""
-        if isinstance(event, ActivityCompleted | ActivityFailed):
-            return self._activities.expects(event)
-        if isinstance(event, ChildCompleted | ChildFailed):
-            return self._children.expects(event)
-        if isinstance(event, TimerFired):
-            return self._timers.expects(event)
-        if isinstance(event, WorkflowCancelRequested):
-            return self._cancel_reason is None
-        return True
+        expects = _EXPECTS.get(type(event))
+        return expects is None or expects(self, event)
 
     def _on_started(self, event: WorkflowStarted) -> None:
         workflow = self._workflow
@@ -428,3 +421,13 @@ _DELIVER: dict[type[Event], Callable[[WorkflowInstance, Any], None]] = {
     WorkflowTimedOut: WorkflowInstance._on_timed_out,
 }
 """How each kind of arrival is delivered."""
+
+_EXPECTS: dict[type[Event], Callable[[WorkflowInstance, Any], bool]] = {
+    ActivityCompleted: lambda run, event: run._activities.expects(event),
+    ActivityFailed: lambda run, event: run._activities.expects(event),
+    ChildCompleted: lambda run, event: run._children.expects(event),
+    ChildFailed: lambda run, event: run._children.expects(event),
+    TimerFired: lambda run, event: run._timers.expects(event),
+    WorkflowCancelRequested: lambda run, event: run._cancel_reason is None,
+}
+"""Of which kinds some mean nothing any more."""

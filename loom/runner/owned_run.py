@@ -17,7 +17,7 @@ from loom.history.events import (
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
-from loom.runner.clock import Alarm
+from loom.runner.clock import Alarm, Clock
 from loom.runner.local_calls import LocalCalls
 from loom.runner.transitions import message_event
 from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
@@ -80,6 +80,8 @@ class OwnedRun:
     @property
     def local_ids(self) -> list[int]:
         """The activities that run in this worker, or have just ended here."""
+        if not self.arrivals:
+            return list(self.local)
         ended = [i.attempt.activity_id for i in self.arrivals if i.attempt is not None]
         return [*self.local, *ended]
 
@@ -108,7 +110,7 @@ class OwnedRun:
                 self.arrivals.append(Incoming(event, message.message_id, message.position))
         return bool(new)
 
-    def has_work(self, now: Micros) -> bool:
+    def has_work(self, clock: Clock) -> bool:
         """Whether a turn would change anything."""
         if self.arrivals or self.blocked:
             return True
@@ -117,7 +119,7 @@ class OwnedRun:
         if self.instance is not None and self.instance.has_local_calls:
             return True
         wake_at = self.instance.wake_at if self.instance is not None else None
-        return wake_at is not None and wake_at <= now
+        return wake_at is not None and wake_at <= clock.now()
 
     def take_arrivals(self) -> list[Incoming]:
         self.in_turn, self.arrivals = self.arrivals, []
@@ -135,10 +137,10 @@ class OwnedRun:
         waits = self.sequence == 0 and self.run.start_at is not None
         return waits and any(isinstance(i.event, WorkflowCancelRequested) for i in self.arrivals)
 
-    def end_if_overdue(self, now: Micros) -> None:
+    def end_if_overdue(self, clock: Clock) -> None:
         """A run that cannot be worked with is ended, too, when its time is up."""
         deadline = self.run.deadline
-        if (self.blocked or self.poison) and deadline is not None and deadline <= now:
+        if (self.blocked or self.poison) and deadline is not None and deadline <= clock.now():
             self.arrivals.append(Incoming(WorkflowTimedOut()))
 
 

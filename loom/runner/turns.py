@@ -93,7 +93,7 @@ class Turns:
         asked = [each.scheduled for each in changes.asked]
         reserved = [scheduled for scheduled in asked if self._activities.reserve(scheduled)]
         decision = self._without_begun(decision, instance, reserved)
-        still_local = set(local).difference(changes.ended)
+        still_local = set(local).difference(changes.ended) if local else ()
         due_again = decision.wake_at is not None and decision.wake_at <= now
         keeps = is_open and bool(reserved or still_local or due_again)
         if is_open and instance.awaited_local_calls:

@@ -124,7 +124,7 @@ class WorkflowTasks:
             throw_away(owned)
             return
         self._owned.add(owned)
-        if owned.has_work(self._clock.now()):
+        if owned.has_work(self._clock):
             self._kick(owned)
         else:
             self._arm(owned)
@@ -212,7 +212,7 @@ class WorkflowTasks:
             self._supersede(owned, owned.next_task)
 
     async def _take_turns(self, owned: OwnedRun) -> None:
-        owned.end_if_overdue(self._clock.now())
+        owned.end_if_overdue(self._clock)
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
             await self._terminate(owned)
             return
@@ -226,7 +226,7 @@ class WorkflowTasks:
                 await self._set_apart(owned, *self._suspects.sentence(owned.run))
                 return
             owned.instance = await self._revive(owned)
-        while owned.next_task is None and owned.has_work(self._clock.now()):
+        while owned.next_task is None and owned.has_work(self._clock):
             if not await self._take_turn(owned, owned.instance):
                 return
             if owned.poison is not None:
