@@ -36,6 +36,7 @@ from loom.storage.repository import Repository
 from loom.storage.sql import (
     claims,
     lists,
+    plain_completions,
     plain_messages,
     plain_starts,
     starts,
@@ -44,6 +45,7 @@ from loom.storage.sql import (
 )
 from loom.storage.sql import leases as lease_keeping
 from loom.storage.sql import runs as run_keeping
+from loom.storage.sql.changes import TaskKey
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Database, Overtaken, Transaction
 
@@ -111,8 +113,19 @@ class SqlRepository(Repository):
     ) -> Sequence[WriteOutcome]:
         if not completions:
             return ()
-        transaction = writes.complete_activity_tasks(self._statements, completions)
-        return await self._database.write(transaction)
+        written: Collection[TaskKey] = ()
+        if plain_completions.are_plain(completions):
+            written = await plain_completions.complete_plainly(self._database, completions)
+        left = [done for done in completions if (done.run_key, done.activity_id) not in written]
+        others: Sequence[WriteOutcome] = ()
+        if left:
+            transaction = writes.complete_activity_tasks(self._statements, left)
+            others = await self._database.write(transaction)
+        rest = iter(others)
+        return [
+            WriteOutcome.WRITTEN if (done.run_key, done.activity_id) in written else next(rest)
+            for done in completions
+        ]
 
     async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
         if not heartbeats:

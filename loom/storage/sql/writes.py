@@ -15,6 +15,7 @@ from loom.storage.records import (
 )
 from loom.storage.sql.changes import Changes, TaskKey
 from loom.storage.sql.locks import begin, lock_runs, lock_tasks
+from loom.storage.sql.plain_completions import message_id_of
 from loom.storage.sql.rows import TaskState
 from loom.storage.sql.starts import messages_of, reach_out, start_all
 from loom.storage.sql.statements import Statements
@@ -85,7 +86,7 @@ def _complete(
     if completion.arrival is not None:
         del tasks[key]
         changes.finish_task(key)
-        run, message_id = changes.runs[completion.run_key], f"activity:{completion.activity_id}"
+        run, message_id = changes.runs[completion.run_key], message_id_of(completion)
         changes.deliver(run, message_id, completion.arrival, completion.now)
     else:
         task.end(completion)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from loom.storage.sql.dialects import PostgresDialect, SqlDialect
 from loom.storage.sql.statements.claims import ClaimsAtOnce, ClaimStatements
+from loom.storage.sql.statements.completions import CompletionsAtOnce
 from loom.storage.sql.statements.history import HistoryStatements
 from loom.storage.sql.statements.labels import LabelStatements
 from loom.storage.sql.statements.lists import ListStatements
@@ -38,3 +39,4 @@ class Statements:
         self.turns_at_once = TurnsAtOnce(dialect) if is_postgres else None
         self.starts_at_once = StartsAtOnce(dialect) if is_postgres else None
         self.messages_at_once = MessagesAtOnce(dialect) if is_postgres else None
+        self.completions_at_once = CompletionsAtOnce(dialect) if is_postgres else None

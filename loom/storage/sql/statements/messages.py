@@ -31,7 +31,7 @@ from loom.storage.sql.schema import answers, events, inbox, workflows
 from loom.storage.sql.statements.base import StatementSet, types_of
 
 _run: Final = workflows.c
-_CONTENT: Final = list(inbox.columns)[2:]
+CONTENT: Final = list(inbox.columns)[2:]
 """A message's id, and what it carries."""
 
 MESSAGE_ROW: Final[dict[str, SqlType]] = {
@@ -39,7 +39,7 @@ MESSAGE_ROW: Final[dict[str, SqlType]] = {
     "run_id": Text(),
     "sent_at": BigInteger(),
     "is_urgent": BigInteger(),
-    **types_of(_CONTENT),
+    **types_of(CONTENT),
 }
 
 
@@ -83,7 +83,7 @@ def _is_in(table: FromClause, found: FromClause) -> ColumnElement[bool]:
 
 
 def _counted(found: CTE) -> Update:
-    """As ``RunState.receive`` counts a message in."""
+    """Runs with their messages counted in, as ``RunState.receive`` does."""
     locked = (
         select(_run.run_key)
         .where(_run.run_key.in_(select(found.c.run_key)))
@@ -97,19 +97,28 @@ def _counted(found: CTE) -> Update:
         _run.closed_at.is_(None),
         _run.inbox_count == found.c.inbox_count,
     )
-    is_heeded = or_(_run.lease_owner.is_not(None), _run.status != literal_column("'BLOCKED'"))
-    # Of these functions' arguments those that are NULL do not count.
-    begins_at = func.greatest(found.c.sent_at, _run.start_at)
+    begins_at = not_before_start(found.c.sent_at)
     wanted_at = case((found.c.is_urgent == literal_column("1"), found.c.sent_at), else_=begins_at)
-    changed: dict[Any, Any] = {
+    return update(workflows).where(is_unchanged).values(counted_in(wanted_at))
+
+
+def not_before_start(moment: ColumnElement[int]) -> ColumnElement[int]:
+    """That moment, or when the run is to begin."""
+    # Of these functions' arguments those that are NULL do not count.
+    return func.greatest(moment, _run.start_at)
+
+
+def counted_in(wanted_at: ColumnElement[int]) -> dict[Any, Any]:
+    """What a message changes in the row of its run, which it makes due then."""
+    is_heeded = or_(_run.lease_owner.is_not(None), _run.status != literal_column("'BLOCKED'"))
+    return {
         _run.inbox_count: _run.inbox_count + literal_column("1"),
         _run.due_at: case((is_heeded, func.least(_run.due_at, wanted_at)), else_=_run.due_at),
     }
-    return update(workflows).where(is_unchanged).values(changed)
 
 
 def _put(found: CTE, counted: CTE) -> Insert:
-    content = [found.c[column.name] for column in _CONTENT]
+    content = [found.c[column.name] for column in CONTENT]
     rows: Select[Any] = select(counted.c.run_key, counted.c.inbox_count, *content).where(
         found.c.run_key == counted.c.run_key
     )

@@ -1,0 +1,93 @@
+"""Ends of attempts, each of another run, that its run is told of: all of it in one statement."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    FromClause,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
+from loom.storage.sql.schema import inbox, tasks, workflows
+from loom.storage.sql.statements.base import StatementSet, types_of
+from loom.storage.sql.statements.messages import CONTENT, counted_in, not_before_start
+
+_run: Final = workflows.c
+_task: Final = tasks.c
+
+COMPLETION_ROW: Final[dict[str, SqlType]] = {
+    "run_key": BigInteger(),
+    "activity_id": BigInteger(),
+    "token": BigInteger(),
+    "ended_at": BigInteger(),
+    **types_of(CONTENT),
+}
+
+
+class CompletionsAtOnce(StatementSet):
+    """A statement that is a transaction by itself, for Postgres."""
+
+    dialect: PostgresDialect
+
+    @cached_property
+    def write(self) -> Statement:
+        """Given rows of ``ends``, no two of the same run; the tasks whose ends are written come
+        back."""
+        ends = select(*self.dialect.table("ends", COMPLETION_ROW).c).cte("ends")
+        doomed = _locked(ends)
+        is_doomed = (
+            _task.run_key == doomed.c.run_key,
+            _task.activity_id == doomed.c.activity_id,
+        )
+        removed = delete(tasks).where(*is_doomed).returning(_task.run_key, _task.activity_id)
+        gone = removed.cte("gone")
+        counted = (
+            update(workflows)
+            .where(_run.run_key == gone.c.run_key, ends.c.run_key == gone.c.run_key)
+            .values(counted_in(not_before_start(ends.c.ended_at)))
+            .returning(_run.run_key, _run.inbox_count)
+            .cte("counted")
+        )
+        content = [ends.c[column.name] for column in CONTENT]
+        told = select(counted.c.run_key, counted.c.inbox_count, *content)
+        told = told.where(ends.c.run_key == counted.c.run_key)
+        put = insert(inbox).from_select([column.name for column in inbox.columns], told).cte("put")
+        query = select(gone.c.run_key, gone.c.activity_id).add_cte(put)
+        return self.dialect.compile_tables(query, {"ends": COMPLETION_ROW})
+
+
+def _locked(ends: FromClause) -> CTE:
+    """The tasks whose attempts are under way, locked after all of their runs, as others do."""
+    runs = (
+        select(_run.run_key)
+        .where(_run.run_key.in_(select(ends.c.run_key)))
+        .order_by(_run.run_key)
+        .with_for_update(of=workflows)
+        .cte("runs")
+    )
+    locked_runs = select(func.count()).select_from(runs).scalar_subquery()
+    is_under_way = and_(
+        _task.run_key == ends.c.run_key,
+        _task.activity_id == ends.c.activity_id,
+        _task.lease_token == ends.c.token,
+        or_(_task.lease_owner.is_not(None), _task.parked_until.is_not(None)),
+    )
+    return (
+        select(_task.run_key, _task.activity_id)
+        .where(is_under_way, locked_runs > literal_column("0"))
+        .order_by(_task.run_key, _task.activity_id)
+        .with_for_update(of=tasks)
+        .cte("doomed")
+    )
