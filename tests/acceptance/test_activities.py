@@ -59,7 +59,7 @@ class Calling(loom.Workflow[Any, Any]):
 async def call(app: loom.Loom, activity: Any) -> Any:
     """Run one activity in a workflow."""
     async with app.worker(workflows=[Calling], activities=[activity]):
-        return await (await app.start(Calling)).result(10)
+        return await (await app.start(Calling)).result(30)
 
 
 async def test_a_plain_function_runs_in_a_thread_and_an_async_one_on_the_loop(
@@ -79,7 +79,7 @@ async def test_a_plain_function_runs_in_a_thread_and_an_async_one_on_the_loop(
             return [await ctx.activity(in_thread), await ctx.activity(on_loop)]
 
     async with app.worker(workflows=[Both], activities=[in_thread, on_loop]):
-        plain, asynchronous = await (await app.start(Both)).result(10)
+        plain, asynchronous = await (await app.start(Both)).result(30)
     assert plain.startswith("loom-activity")
     assert plain.endswith(" in_thread")
     assert asynchronous == "MainThread on_loop"
@@ -166,7 +166,7 @@ async def test_a_retry_that_is_due_later_outlives_the_worker(app: loom.Loom) -> 
     [pending] = (await handle.info()).activities
     assert (pending.failures, pending.last_failure) == (1, "ValueError: again")
     async with app.worker(workflows=[Calling], activities=[flaky(policy)]):
-        assert await handle.result(10) == 3
+        assert await handle.result(30) == 3
     assert CALLS.attempts == [1, 2, 3]
 
 
@@ -199,7 +199,7 @@ async def test_an_attempt_that_takes_too_long_times_out(app: loom.Loom, kind: st
 
     try:
         async with app.worker(workflows=[Patient], activities=[slow]):
-            assert await (await app.start(Patient)).result(10) == "slow 1"
+            assert await (await app.start(Patient)).result(30) == "slow 1"
     finally:
         released.set()
 
@@ -254,7 +254,7 @@ async def test_an_activity_whose_workers_die_over_it_counts_as_lost(any_dsn: str
                     await eventually(lambda n=number: len(CALLS.attempts) == n)
                     cut_off(worker)
             async with app.worker(activities=[deadly]):
-                assert "2 workers died" in await handle.result(10)
+                assert "2 workers died" in await handle.result(30)
     assert CALLS.attempts == [1, 2]
 
 
@@ -276,7 +276,7 @@ async def test_more_activities_than_slots_all_run(app: loom.Loom) -> None:
             return sum(await asyncio.gather(*(ctx.activity(counted, n) for n in range(ctx.input))))
 
     async with app.worker(workflows=[Many], activities=[counted], concurrency=3):
-        assert await (await app.start(Many, 30)).result(20) == sum(range(30))
+        assert await (await app.start(Many, 30)).result(30) == sum(range(30))
     assert most <= 3
 
 
@@ -300,4 +300,4 @@ async def test_an_activity_that_cancels_its_own_task_counts_as_lost(any_dsn: str
     ):
         handle = await app.start(Calling)
         with pytest.raises(loom.WorkflowExecutionError, match="ActivityLostError"):
-            await handle.result(10)
+            await handle.result(30)

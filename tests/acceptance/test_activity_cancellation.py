@@ -146,4 +146,4 @@ async def test_cancelling_reaches_an_activity_next_to_its_run(any_dsn: str, kind
         await handle.signal("call off")
         await eventually(SEEN.cleaned_up.is_set)
         await handle.signal("end")
-        assert await handle.result(10) == "ended"
+        assert await handle.result(30) == "ended"

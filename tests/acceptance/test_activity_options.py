@@ -45,7 +45,7 @@ async def call(
         app.worker(workflows=[Calling]),
         app.worker(activities=[activity], queue=queue),
     ):
-        result = await (await app.start(Calling)).result(10)
+        result = await (await app.start(Calling)).result(30)
     return caught[-1] if caught else result
 
 

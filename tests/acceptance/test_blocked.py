@@ -82,7 +82,7 @@ async def test_a_run_whose_code_has_changed_is_blocked_and_tells_the_difference(
     # Nothing was written to history, and the signal is still to come.
     assert await handle.history() == before
     async with app.worker(workflows=[Original], activities=ACTIVITIES):
-        assert await handle.result(10) == "packed book!"
+        assert await handle.result(30) == "packed book!"
     assert (await handle.info()).blocked_reason is None
 
 
@@ -94,7 +94,7 @@ async def test_a_blocked_run_is_not_tried_again_and_again(app: loom.Loom) -> Non
         since = (await handle.info()).updated_at
         await handle.signal("go", "again")
         for _ in range(20):
-            await (await app.start(Healthy)).result(10)
+            await (await app.start(Healthy)).result(30)
         assert (await handle.info()).updated_at == since
 
 
@@ -105,7 +105,7 @@ async def test_a_blocked_run_is_terminated_or_cancelled(app: loom.Loom) -> None:
         await reaches(handle, RunStatus.BLOCKED)
         await handle.terminate(reason="hopeless")
         with pytest.raises(loom.WorkflowTerminatedError, match="hopeless"):
-            await handle.result(10)
+            await handle.result(30)
     other = await waiting_run(app)
     async with app.worker(workflows=[Changed], activities=ACTIVITIES):
         await other.signal("go")
@@ -114,7 +114,7 @@ async def test_a_blocked_run_is_terminated_or_cancelled(app: loom.Loom) -> None:
     async with app.worker(workflows=[Original], activities=ACTIVITIES):
         # The signal came first, but the code had not been told: both reach it in order.
         with pytest.raises(loom.WorkflowFailedError):
-            await other.result(10)
+            await other.result(30)
 
 
 DAMAGES = {
@@ -138,7 +138,7 @@ async def test_damage_blocks_its_run_alone(dsn: str, damage: str) -> None:
         await tamper(dsn, damage)
         async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
             await reaches(handle, RunStatus.BLOCKED)
-            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            assert await (await app.start(Healthy)).result(30) == "packed flower"
             assert (await handle.info()).blocked_reason
             await handle.terminate()
         assert await handle.status() is RunStatus.TERMINATED
@@ -156,15 +156,15 @@ async def test_a_damaged_status_spoils_nothing_and_mends_with_the_next_turn(dsn:
         damaged = await waiting_run(app, "damaged")
         async with app.worker(workflows=[Healthy], activities=ACTIVITIES):
             closed = await app.start(Healthy, id="closed")
-            assert await closed.result(10) == "packed flower"
+            assert await closed.result(30) == "packed flower"
         await tamper(dsn, "UPDATE workflows SET status = 'AJAR'")
         statuses = {run.workflow_id: run.status for run in await app.list()}
         assert statuses == {"damaged": RunStatus.RUNNING, "closed": RunStatus.FAILED}
-        assert await closed.result(10) == "packed flower"
+        assert await closed.result(30) == "packed flower"
         async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
-            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            assert await (await app.start(Healthy)).result(30) == "packed flower"
             await damaged.signal("go", "!")
-            assert await damaged.result(10) == "packed book!"
+            assert await damaged.result(30) == "packed book!"
         assert await damaged.status() is RunStatus.COMPLETED
 
 
@@ -175,7 +175,7 @@ async def test_an_activity_whose_request_is_damaged_fails_with_its_run(dsn: str)
         await tamper(dsn, "UPDATE events SET attributes = 'x' WHERE type = 'ACTIVITY_SCHEDULED'")
         async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
             await reaches(handle, RunStatus.BLOCKED)
-            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            assert await (await app.start(Healthy)).result(30) == "packed flower"
 
 
 async def test_code_that_spins_blocks_its_run_and_not_the_worker(
@@ -196,7 +196,7 @@ async def test_code_that_spins_blocks_its_run_and_not_the_worker(
         handle = await app.start(Spinning)
         await reaches(handle, RunStatus.BLOCKED)
         assert "spinning" in ((await handle.info()).blocked_reason or "")
-        assert await (await app.start(Healthy)).result(10) == "packed flower"
+        assert await (await app.start(Healthy)).result(30) == "packed flower"
         await handle.terminate()
 
 
@@ -221,4 +221,4 @@ async def test_a_worker_without_the_codec_blocks_the_run_and_fails_nothing(any_d
             await reaches(handle, RunStatus.BLOCKED)
         assert "scramble" in ((await handle.info()).blocked_reason or "")
         async with app.worker(workflows=[Original], activities=ACTIVITIES):
-            assert await handle.result(10) == "packed book!"
+            assert await handle.result(30) == "packed book!"

@@ -274,7 +274,7 @@ async def test_what_waits_for_a_run_is_shown(app: loom.Loom) -> None:
     ]
     async with app.worker(workflows=[Order]):
         with pytest.raises(loom.WorkflowCancelledError):
-            await handle.result(10)
+            await handle.result(30)
     assert (await handle.info()).messages == []
 
 
@@ -292,7 +292,7 @@ async def test_an_update_that_a_closed_run_has_not_taken_is_told_so(scene: Scene
     await refused(
         loom.WorkflowClosedError,
         "'ended' has ended without taking an update 'nope': it came too late, or was never sent",
-        lambda: scene.ended.update_handle("nope").result(10),
+        lambda: scene.ended.update_handle("nope").result(30),
     )
 
 

@@ -97,7 +97,7 @@ async def test_cleaning_up_goes_on_with_the_next_worker(any_dsn: str, settings: 
         BENCH.may_end.add("clean 2")
         async with worker_of(app):
             with pytest.raises(loom.WorkflowCancelledError, match="closing time"):
-                await handle.result(20)
+                await handle.result(30)
         assert await completed(handle) == ["clean 1", "clean 2"]
         assert BENCH.begun.count("clean 1") == 1
 
@@ -114,6 +114,6 @@ async def test_what_is_shielded_goes_on_with_the_next_worker(
             cut_off(worker)
         BENCH.may_end.add("pay")
         async with worker_of(app):
-            assert await handle.result(20) == "pay after second thoughts"
+            assert await handle.result(30) == "pay after second thoughts"
         assert not await has(handle, "ACTIVITY_CANCEL_REQUESTED")
         assert await handle.status() is RunStatus.COMPLETED

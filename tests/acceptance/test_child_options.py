@@ -119,7 +119,7 @@ WORKFLOWS = [Listener, Stranger, Shows, Flaky, Endless, Tries, TalksToChild, Mis
 
 async def tried(app: loom.Loom, name: str, given: Any = None, **options: Any) -> Any:
     async with app.worker(workflows=WORKFLOWS):
-        return await (await app.start(Tries, [name, given, options], id="p")).result(20)
+        return await (await app.start(Tries, [name, given, options], id="p")).result(30)
 
 
 async def test_a_child_has_its_tags_and_memo_and_is_found_by_them(app: loom.Loom) -> None:
@@ -158,13 +158,13 @@ async def test_a_child_is_tried_again_and_its_parent_hears_of_the_last(app: loom
 
 async def test_children_and_others_are_signalled_by_their_handlers(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS):
-        assert await (await app.start(TalksToChild)).result(20) == ["hoho", "hey"]
+        assert await (await app.start(TalksToChild)).result(30) == ["hoho", "hey"]
 
 
 async def test_what_does_not_fit_a_child_is_refused_where_it_is_written(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Mistaken)
-        other, query, method, payload, keyword = await handle.result(20)
+        other, query, method, payload, keyword = await handle.result(30)
     assert "The signal Stranger.hear is none of Listener" in other
     assert "is no signal: it was decorated with @loom.query" in query
     assert "is no signal" in method
@@ -199,7 +199,7 @@ async def test_handlers_of_a_base_class_are_those_of_a_workflow(app: loom.Loom) 
         handle = await app.start(Special)
         await handle.signal(Listener.hear, "one")
         await handle.signal(Special.hear, "two", 2)
-        assert await handle.result(20) == ["special one", "special twotwo"]
+        assert await handle.result(30) == ["special one", "special twotwo"]
 
 
 @loom.workflow
@@ -223,7 +223,7 @@ async def test_the_next_runs_of_a_chain_wait_for_the_children_of_the_first(app: 
         listener = app.handle("relay/listener", workflow=Listener)
         for word in ("one", "two"):
             await listener.signal(Listener.hear, word)
-        assert await handle.result(20) == "one two"
+        assert await handle.result(30) == "one two"
 
 
 async def goes_on(app: loom.Loom) -> bool:

@@ -91,7 +91,7 @@ async def test_it_is_completed_from_another_application_when_its_worker_is_gone(
     async with loom.Loom(any_dsn) as other:
         await other.complete_activity(TOKENS[0], Approval("Ada"), activity=activity)
         async with other.worker(workflows=[workflow]):
-            assert await other.handle("it").result(10) == "Ada"
+            assert await other.handle("it").result(30) == "Ada"
     assert len(TOKENS) == 1
 
 
@@ -103,7 +103,7 @@ async def test_it_waits_for_longer_than_any_lease(app: loom.Loom) -> None:
         await asyncio.sleep(1)
         assert len(TOKENS) == 1
         await app.complete_activity(TOKENS[0], {"by": "Bob"})
-        assert await handle.result(10) == "Bob"
+        assert await handle.result(30) == "Bob"
 
 
 async def test_it_may_be_completed_before_its_attempt_has_let_go(app: loom.Loom) -> None:
@@ -120,7 +120,7 @@ async def test_it_may_be_completed_before_its_attempt_has_let_go(app: loom.Loom)
         handle = await app.start(workflow)
         await eventually(lambda: len(TOKENS) == 1)
         await app.complete_activity(TOKENS[0], Approval("Eve"))
-        assert await handle.result(10) == "Eve"
+        assert await handle.result(30) == "Eve"
         may_end.set()
 
 
@@ -132,7 +132,7 @@ async def test_it_is_completed_once(app: loom.Loom) -> None:
         await app.complete_activity(TOKENS[0], Approval("Ada"))
         with pytest.raises(loom.ActivityClosedError, match="is over"):
             await app.complete_activity(TOKENS[0], Approval("Bob"))
-        assert await handle.result(10) == "Ada"
+        assert await handle.result(30) == "Ada"
         with pytest.raises(loom.ActivityClosedError):
             await app.fail_activity(TOKENS[0], "too late")
         with pytest.raises(loom.ActivityClosedError):
@@ -145,7 +145,7 @@ async def test_it_is_failed_from_outside_with_details(app: loom.Loom) -> None:
         handle = await app.start(workflow)
         await eventually(lambda: is_parked(handle))
         await app.fail_activity(TOKENS[0], loom.ActivityError("refused", details=[1, 2]))
-        assert await handle.result(10) == ["refused", [1, 2]]
+        assert await handle.result(30) == ["refused", [1, 2]]
 
 
 async def test_it_is_tried_again_when_the_error_says_so(app: loom.Loom) -> None:
@@ -159,7 +159,7 @@ async def test_it_is_tried_again_when_the_error_says_so(app: loom.Loom) -> None:
             await app.complete_activity(TOKENS[0], Approval("of the first"))
         await eventually(lambda: is_parked(handle))
         await app.complete_activity(TOKENS[1], Approval("of the second"))
-        assert await handle.result(10) == "of the second"
+        assert await handle.result(30) == "of the second"
 
 
 async def test_a_cancelled_one_is_over(app: loom.Loom) -> None:
@@ -169,7 +169,7 @@ async def test_a_cancelled_one_is_over(app: loom.Loom) -> None:
         await eventually(lambda: is_parked(handle))
         await handle.cancel()
         with pytest.raises(loom.WorkflowCancelledError):
-            await handle.result(10)
+            await handle.result(30)
         with pytest.raises(loom.ActivityClosedError):
             await app.complete_activity(TOKENS[0], Approval("Ada"))
 
@@ -215,7 +215,7 @@ async def test_heartbeats_from_outside_keep_it_and_tell_the_next_attempt(app: lo
             assert details == [None, 9]
             await eventually(lambda: is_parked(handle))
             await app.complete_activity(TOKENS[1], Approval("Ada"))
-            assert await handle.result(10) == "Ada"
+            assert await handle.result(30) == "Ada"
 
     await given_time(trial, 0.6, 2, 10)
 
@@ -253,7 +253,7 @@ async def test_an_attempt_that_died_before_it_let_go_has_its_token_outlived(
             with pytest.raises(loom.ActivityClosedError):
                 await app.complete_activity(TOKENS[0], Approval("of the first"))
             await app.complete_activity(TOKENS[1], Approval("of the second"))
-            assert await handle.result(10) == "of the second"
+            assert await handle.result(30) == "of the second"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ async def test_a_result_that_does_not_fit_is_refused_and_nothing_written(app: lo
         with pytest.raises(loom.PayloadError):
             await app.complete_activity(TOKENS[0], object())
         await app.complete_activity(TOKENS[0], Approval("Ada"), activity=approve)
-        assert await handle.result(10) == "Ada"
+        assert await handle.result(30) == "Ada"
 
 
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER, Fault.TWICE])
@@ -294,4 +294,4 @@ async def test_letting_go_may_go_wrong_once(any_dsn: str, fault: Fault) -> None:
         handle = await app.start(workflow)
         await eventually(lambda: is_parked(handle))
         await app.complete_activity(TOKENS[-1], Approval("Ada"))
-        assert await handle.result(10) == "Ada"
+        assert await handle.result(30) == "Ada"

@@ -87,7 +87,7 @@ async def test_a_delayed_run_begins_when_it_is_to_begin(app: loom.Loom) -> None:
     assert info.start_at is not None
     assert info.start_at > info.created_at
     await handle.signal("go", "early")
-    assert await handle.result(10) == [1, "early"]
+    assert await handle.result(30) == [1, "early"]
     [started, *_] = await handle.history()
     assert started.recorded_at >= info.start_at
 
@@ -95,7 +95,7 @@ async def test_a_delayed_run_begins_when_it_is_to_begin(app: loom.Loom) -> None:
 async def test_a_moment_that_has_passed_is_now(app: loom.Loom) -> None:
     handle = await app.start(Waiting, 1, start_at=datetime(2020, 1, 1, tzinfo=UTC))
     await handle.signal("go", 2)
-    assert await handle.result(10) == [1, 2]
+    assert await handle.result(30) == [1, 2]
 
 
 async def test_nobody_begins_a_run_that_is_to_begin_in_an_hour(app: loom.Loom) -> None:
@@ -103,7 +103,7 @@ async def test_nobody_begins_a_run_that_is_to_begin_in_an_hour(app: loom.Loom) -
     await delayed.signal("go")
     at_once = await app.start(Waiting, 2)
     await at_once.signal("go")
-    assert await at_once.result(10) == [2, None]
+    assert await at_once.result(30) == [2, None]
     info = await delayed.info()
     assert (info.status, info.history_length, info.worker) == (RunStatus.RUNNING, 0, None)
     assert seen == ["code"]
@@ -116,7 +116,7 @@ async def test_a_delayed_run_is_cancelled_at_once_and_its_code_never_begins(
     await handle.signal("go")
     await handle.cancel(reason="not needed")
     with pytest.raises(loom.WorkflowCancelledError, match="not needed"):
-        await handle.result(10)
+        await handle.result(30)
     types = [event.type for event in await handle.history()]
     assert types == ["WORKFLOW_STARTED", "WORKFLOW_CANCEL_REQUESTED", "WORKFLOW_CANCELLED"]
     assert seen == []
@@ -126,7 +126,7 @@ async def test_a_delayed_run_is_terminated_at_once(app: loom.Loom) -> None:
     handle = await app.start(Waiting, 1, delay=3600)
     await handle.terminate(reason="enough")
     with pytest.raises(loom.WorkflowTerminatedError, match="enough"):
-        await handle.result(10)
+        await handle.result(30)
     assert seen == []
 
 
@@ -163,7 +163,7 @@ async def test_a_waiting_run_ends_when_its_time_is_up(app: loom.Loom, option: An
     handle = await app.start(Waiting, 1, **options)
     assert (await handle.info()).deadline is not None
     with pytest.raises(loom.WorkflowTimedOutError, match="time"):
-        await handle.result(10)
+        await handle.result(30)
     assert await handle.status() is RunStatus.TIMED_OUT
     with pytest.raises(loom.WorkflowClosedError):
         await handle.signal("go")
@@ -199,7 +199,7 @@ async def test_a_run_whose_worker_died_times_out_at_the_next(any_dsn: str) -> No
             cut_off(dying)
         async with app.worker(**ALL):
             with pytest.raises(loom.WorkflowTimedOutError):
-                await handle.result(15)
+                await handle.result(30)
 
 
 async def test_a_run_that_nobody_took_times_out_when_somebody_comes(any_dsn: str) -> None:
@@ -208,7 +208,7 @@ async def test_a_run_that_nobody_took_times_out_when_somebody_comes(any_dsn: str
         await asyncio.sleep(0.02)
         async with app.worker(**ALL):
             with pytest.raises(loom.WorkflowTimedOutError):
-                await handle.result(10)
+                await handle.result(30)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ async def test_a_blocked_run_times_out(app: loom.Loom, options: Any, whose: str)
     # Started by name, with what is no input of it.
     handle = await app.start("Chain", "text", **options)
     with pytest.raises(loom.WorkflowTimedOutError, match=whose):
-        await handle.result(10)
+        await handle.result(30)
     begun, ended = await handle.history()
     assert (begun.type, ended.type) == ("WORKFLOW_STARTED", "WORKFLOW_TIMED_OUT")
     assert bool(ended.attributes.get("of_chain")) is ("chain" in whose)
@@ -250,7 +250,7 @@ async def test_the_parent_and_the_children_are_told(app: loom.Loom) -> None:
 async def test_a_chain_has_an_end_though_each_of_its_runs_is_brief(app: loom.Loom) -> None:
     handle = await app.start(Chain, 1, id="chain", run_timeout=20, execution_timeout=0.6)
     with pytest.raises(loom.WorkflowTimedOutError, match="chain"):
-        await handle.result(15)
+        await handle.result(30)
     runs = await app.list(id="chain")
     # How many fit into its time is the machine's business.
     assert len({run.deadline for run in runs}) == 1

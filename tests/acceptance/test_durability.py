@@ -37,7 +37,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable(dsn: str) -> None:
             handle = await app.start(Looking, 3, id="looking")
             assert (await _seen_of("looking"))[:2] == ["WORKFLOW_STARTED", "ACTIVITY_SCHEDULED"]
             await handle.signal("go")
-            seen = await handle.result(20)
+            seen = await handle.result(30)
             assert (await _seen_of("looking"))[-1] == "WORKFLOW_COMPLETED"
         for number, history in enumerate(seen, 1):
             # The signal may come between any of them.
@@ -55,4 +55,4 @@ async def test_a_signal_is_durable_when_it_is_sent(dsn: str) -> None:
         # Whoever sent it is gone.
         _onlookers[:] = [onlooker]
         async with onlooker.worker(workflows=[Looking], activities=[look]):
-            assert await onlooker.handle("looking").result(20) == []
+            assert await onlooker.handle("looking").result(30) == []

@@ -77,7 +77,7 @@ async def test_a_start_and_each_step_cost_one_commit(any_dsn: str) -> None:
     counting = Counting()
     async with working_app(any_dsn, counting) as app:
         handle = await app.start(Sequence, 20)
-        assert await handle.result(10) == 20
+        assert await handle.result(30) == 20
         assert counting.calls == {"current_time": 3, "start_runs": 1, "write_transitions": 20}
 
 
@@ -142,7 +142,7 @@ async def test_children_are_started_by_the_turn_that_asks_for_them(any_dsn: str)
     counting = Counting()
     async with watched_app(any_dsn, counting) as app:
         async with app.worker(workflows=[Parent], activities=[step]):
-            await (await app.start(Parent, 100)).result(20)
+            await (await app.start(Parent, 100)).result(30)
         assert await app.count(name="Idle") == 100
     assert counting.calls["start_runs"] == 1
     assert counting.calls["write_transitions"] == 1
@@ -151,7 +151,7 @@ async def test_children_are_started_by_the_turn_that_asks_for_them(any_dsn: str)
 async def test_each_run_of_a_chain_costs_one_commit(any_dsn: str) -> None:
     counting = Counting()
     async with working_app(any_dsn, counting) as app:
-        await (await app.start(Continuing, 10)).result(20)
+        await (await app.start(Continuing, 10)).result(30)
     assert counting.calls["start_runs"] == 1
     assert counting.calls["write_transitions"] == 10
 
@@ -160,7 +160,7 @@ async def test_waiting_for_a_result_next_to_its_worker_reads_nothing(any_dsn: st
     counting = Counting()
     async with working_app(any_dsn, counting) as app:
         handle = await app.start(Sequence, 5)
-        await handle.result(10)
+        await handle.result(30)
         assert counting.calls["find_run"] == counting.calls["read_history"] == 0
 
 
@@ -185,5 +185,5 @@ async def test_a_recovered_run_reads_its_history_once_and_no_more(dsn: str) -> N
             await eventually(is_under_way)
         recorded = (await handle.info()).history_length
         async with working_app(dsn, counting):
-            assert await handle.result(20) == 60
+            assert await handle.result(30) == 60
     assert counting.rows_read == recorded

@@ -80,7 +80,7 @@ async def test_a_cancelled_run_cleans_up_and_stops_its_activity(app: loom.Loom) 
         await eventually(lambda: TRACE.lines == ["held"])
         await handle.cancel(reason="enough")
         with pytest.raises(loom.WorkflowCancelledError, match="enough"):
-            await handle.result(10)
+            await handle.result(30)
         await eventually(lambda: sorted(TRACE.lines) == ["cleaned", "held", "let go"])
     assert await handle.status() is RunStatus.CANCELLED
 
@@ -98,7 +98,7 @@ async def test_cancelling_reaches_an_activity_on_another_worker(any_dsn: str) ->
         await eventually(lambda: TRACE.lines == ["held"])
         await handle.cancel()
         with pytest.raises(loom.WorkflowCancelledError):
-            await handle.result(10)
+            await handle.result(30)
         await eventually(lambda: "let go" in TRACE.lines)
 
 
@@ -107,7 +107,7 @@ async def test_a_run_may_refuse_to_be_cancelled(app: loom.Loom) -> None:
         handle = await app.start(Stubborn)
         await handle.cancel(reason="please")
         await handle.cancel(reason="again")
-        assert await handle.result(10) == "no: please"
+        assert await handle.result(30) == "no: please"
         with pytest.raises(loom.WorkflowClosedError):
             await handle.cancel()
 
@@ -117,7 +117,7 @@ async def test_a_run_that_nobody_works_on_is_cancelled_by_whoever_comes(app: loo
     await handle.cancel()
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
         with pytest.raises(loom.WorkflowCancelledError):
-            await handle.result(10)
+            await handle.result(30)
 
 
 async def test_a_running_run_is_terminated_without_a_say(app: loom.Loom) -> None:
@@ -127,7 +127,7 @@ async def test_a_running_run_is_terminated_without_a_say(app: loom.Loom) -> None
         await handle.terminate(reason="now")
         assert await handle.status() is RunStatus.TERMINATED
         with pytest.raises(loom.WorkflowTerminatedError, match="now"):
-            await handle.result(10)
+            await handle.result(30)
         await eventually(lambda: TRACE.lines == ["held", "let go"])
         with pytest.raises(loom.WorkflowClosedError):
             await handle.terminate()
@@ -150,7 +150,7 @@ async def test_a_waiting_run_is_terminated(app: loom.Loom, worker_is_there: bool
 async def test_a_run_of_a_kind_that_no_worker_has_is_terminated(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start("Unheard-of", 1)
-        waiter = asyncio.create_task(handle.result(10))
+        waiter = asyncio.create_task(handle.result(30))
         await handle.terminate(reason="nobody can")
         with pytest.raises(loom.WorkflowTerminatedError, match="nobody can"):
             await waiter
@@ -159,7 +159,7 @@ async def test_a_run_of_a_kind_that_no_worker_has_is_terminated(app: loom.Loom) 
 async def test_a_terminated_run_is_told_to_those_who_wait_elsewhere(any_dsn: str) -> None:
     async with loom.Loom(any_dsn) as app, loom.Loom(any_dsn) as other:
         handle = await app.start(Waiting, id="w")
-        waiter = asyncio.create_task(other.handle("w").result(10))
+        waiter = asyncio.create_task(other.handle("w").result(30))
         await handle.terminate()
         with pytest.raises(loom.WorkflowTerminatedError):
             await waiter
@@ -207,4 +207,4 @@ async def test_a_reason_that_no_store_could_hold_is_written_so_that_it_can(app: 
     handle = await app.start("Anything")
     await handle.terminate(reason="no\0 \ud800")
     with pytest.raises(loom.WorkflowTerminatedError, match=r"no\\0 \\ud800"):
-        await handle.result(5)
+        await handle.result(30)

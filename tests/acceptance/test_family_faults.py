@@ -88,7 +88,7 @@ def worker_of(app: loom.Loom) -> loom.Worker:
 async def talk(app: loom.Loom) -> list[Any]:
     await insist(lambda: app.start(Root, [], id="e", idempotency_key="once"))
     handle = app.handle("e", workflow=Root)
-    return await insist(lambda: handle.result(20))
+    return await insist(lambda: handle.result(30))
 
 
 async def check(app: loom.Loom) -> None:

@@ -93,14 +93,14 @@ async def talk(app: loom.Loom) -> list[str]:
     await insist(lambda: app.start(Everything, id="e"))
     handle = app.handle("e", workflow=Everything)
     await insist(lambda: handle.signal("go", "now", request_id="one"))
-    return await insist(lambda: handle.result(20))
+    return await insist(lambda: handle.result(30))
 
 
 async def see_through(app: loom.Loom) -> list[str]:
     """The result, whether or not the run was closed when its process died."""
     handle = app.handle("e", workflow=Everything)
     closed = await app.list(status=RunStatus.COMPLETED)
-    return await (handle.result(10) if closed else talk(app))
+    return await (handle.result(30) if closed else talk(app))
 
 
 async def check(app: loom.Loom) -> None:
@@ -265,7 +265,7 @@ async def test_an_attempt_keeps_its_lease_when_the_answer_to_the_one_before_is_l
             [lease] = worker._activities._held.snapshot().tasks
             assert lease.token == 2
             may_end.set()
-            assert await handle.result(10) == "over"
+            assert await handle.result(30) == "over"
 
 
 async def test_an_attempt_that_is_ending_is_not_stopped_when_its_lease_ends_with_it(
@@ -296,6 +296,6 @@ async def test_an_attempt_that_is_ending_is_not_stopped_when_its_lease_ends_with
             [lease] = worker._activities._held.snapshot().tasks
             worker._activities.lost([lease])
             late.may_be_heard.set()
-            assert await handle.result(10) == "over"
+            assert await handle.result(30) == "over"
     assert attempts == [1, 2]
     assert caplog.text == ""

@@ -80,7 +80,7 @@ async def test_a_run_that_reads_the_clock_is_blocked_and_goes_on_once_it_is_mend
     scheduled = [e.type for e in await handle.history() if e.type == "ACTIVITY_SCHEDULED"]
     assert len(scheduled) == 1
     async with app.worker(workflows=[Mended], activities=[stamp]):
-        assert (await handle.result(10)).startswith("stamped and stamped at 1")
+        assert (await handle.result(30)).startswith("stamped and stamped at 1")
 
 
 async def test_guards_that_only_warn_let_the_run_go_on(
@@ -91,7 +91,7 @@ async def test_guards_that_only_warn_let_the_run_go_on(
         loom.Loom(any_dsn, settings=settings) as app,
         app.worker(workflows=[Careless], activities=[stamp]),
     ):
-        assert "stamped at" in await (await app.start(Careless)).result(10)
+        assert "stamped at" in await (await app.start(Careless)).result(30)
 
 
 async def test_an_activity_may_do_what_its_workflow_may_not(app: loom.Loom) -> None:
@@ -115,7 +115,7 @@ async def test_an_activity_may_do_what_its_workflow_may_not(app: loom.Loom) -> N
                 return all(times) and moment() > 0
 
     async with app.worker(workflows=[Timing], activities=[later, in_a_thread]):
-        assert await (await app.start(Timing)).result(10) is True
+        assert await (await app.start(Timing)).result(30) is True
 
 
 @loom.workflow
@@ -143,7 +143,7 @@ async def test_a_worker_refuses_code_that_goes_through_a_set(app: loom.Loom) -> 
     assert "Iterating over names goes through a set" in place
     assert "sorted(...)" in place
     async with app.worker(workflows=[Excused]):
-        assert await (await app.start(Excused)).result(10) == 6
+        assert await (await app.start(Excused)).result(30) == 6
 
 
 async def test_guards_that_warn_let_a_worker_go_through_sets(
@@ -203,4 +203,4 @@ async def test_what_was_never_asked_for_blocks_the_run_until_it_is_mended(
     assert why in reason
     assert f"at {__file__}:{line} in {broken.__name__}.run: " in reason
     async with app.worker(workflows=[mended], activities=[stamp]):
-        assert await handle.result(10) == "stamped"
+        assert await handle.result(30) == "stamped"

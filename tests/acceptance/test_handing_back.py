@@ -49,7 +49,7 @@ async def test_a_stopping_worker_hands_back_what_it_cannot_finish(
     # The attempt that was stopped does not count.
     assert (activity.worker, activity.attempt, activity.failures) == (None, 0, 0)
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
-        assert await handle.result(10) == "over"
+        assert await handle.result(30) == "over"
 
 
 async def test_an_activity_that_ends_within_the_grace_is_recorded(app: loom.Loom) -> None:
@@ -68,7 +68,7 @@ async def test_an_activity_that_ends_within_the_grace_is_recorded(app: loom.Loom
         await closing
     assert [e.type for e in await handle.history()].count("ACTIVITY_COMPLETED") == 1
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
-        assert await handle.result(10) == 4
+        assert await handle.result(30) == 4
     assert FLOOR.started == ["x"]
 
 
@@ -77,7 +77,7 @@ async def test_many_runs_are_handed_back_and_taken_up_by_another(any_dsn: str) -
         async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES, concurrency=5):
             handles = [await app.start(Adding, n) for n in range(100)]
         async with other.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
-            assert [await h.result(20) for h in handles] == [n + 3 for n in range(100)]
+            assert [await h.result(30) for h in handles] == [n + 3 for n in range(100)]
 
 
 async def test_a_worker_works_once(app: loom.Loom) -> None:
@@ -92,7 +92,7 @@ async def test_run_works_until_stop_is_called(app: loom.Loom) -> None:
     worker = app.worker(workflows=WORKFLOWS, activities=ACTIVITIES)
     running = asyncio.create_task(worker.run())
     handle = await app.start(Adding, 1)
-    assert await handle.result(10) == 4
+    assert await handle.result(30) == 4
     worker.stop()
     await running
 
@@ -152,7 +152,7 @@ async def test_a_run_whose_starter_is_cancelled_is_worked_on_at_once(any_dsn: st
         gate.open.set()
         await eventually(lambda: exists(app, "a"))
         # Long before the lease of its first turn would have run out.
-        assert await app.handle("a").result(5) == 4
+        assert await app.handle("a").result(30) == 4
 
 
 async def exists(app: loom.Loom, id: str) -> bool:
@@ -172,7 +172,7 @@ async def test_a_dead_workers_runs_are_taken_up_when_their_leases_end(any_dsn: s
         await eventually(lambda: FLOOR.started == ["hang"])
         cut_off(worker)
         async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
-            assert await handle.result(10) == "over"
+            assert await handle.result(30) == "over"
         assert [e.type for e in await handle.history()] == [
             "WORKFLOW_STARTED",
             "ACTIVITY_SCHEDULED",
@@ -196,7 +196,7 @@ async def test_a_stuck_event_loop_loses_its_leases_and_does_no_harm(any_dsn: str
         keeper._pulse_timer.cancel()
         keeper._last_pulse = 0.0
         async with other.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
-            assert await other.handle(handle.workflow_id).result(10) == "over"
+            assert await other.handle(handle.workflow_id).result(30) == "over"
         # Once it is back, the first hears of it, and lets go.
         keeper._pulse()
         await eventually(lambda: not worker._activities._running)
@@ -253,5 +253,5 @@ async def test_an_outcome_that_meets_a_newer_claim_of_its_run_is_not_lost(app: l
         worker._activities.deliver = deliver_just_before_the_claim
         FLOOR.may_end.set()
         async with app.worker(workflows=[Hanging], activities=[end_when_asked]):
-            assert await handle.result(10) == "over"
+            assert await handle.result(30) == "over"
     assert FLOOR.started == ["x"]

@@ -74,7 +74,7 @@ async def test_the_next_attempt_reads_what_the_last_one_said(app: loom.Loom, kin
     activity: Any = copy_async if kind == "async" else copy_thread
     workflow = calling(activity)
     async with app.worker(workflows=[workflow], activities=[activity]):
-        assert await (await app.start(workflow)).result(10) == 6
+        assert await (await app.start(workflow)).result(30) == 6
     assert READ == [0, 3, 6]
 
 
@@ -103,7 +103,7 @@ async def test_what_was_said_outlives_the_worker(app: loom.Loom, end: str) -> No
                 await eventually(is_written)
                 cut_off(first)
         async with app.worker(activities=[copy]):
-            assert await handle.result(10) == {"page": 7}
+            assert await handle.result(30) == {"page": 7}
     assert READ == [None, {"page": 7}]
 
 
@@ -120,7 +120,7 @@ async def test_heartbeats_are_read_as_a_type(app: loom.Loom) -> None:
 
     workflow = calling(copy)
     async with app.worker(workflows=[workflow], activities=[copy]):
-        assert await (await app.start(workflow)).result(10) == "0:00:05"
+        assert await (await app.start(workflow)).result(30) == "0:00:05"
 
 
 async def test_details_that_cannot_be_stored_are_refused_where_they_are_said(
@@ -134,7 +134,7 @@ async def test_details_that_cannot_be_stored_are_refused_where_they_are_said(
 
     workflow = calling(copy)
     async with app.worker(workflows=[workflow], activities=[copy]):
-        assert await (await app.start(workflow)).result(10) == "refused"
+        assert await (await app.start(workflow)).result(30) == "refused"
 
 
 def test_outside_of_any_attempt_a_heartbeat_says_nothing() -> None:
@@ -169,7 +169,7 @@ async def test_a_silent_attempt_is_given_up_and_tried_again(app: loom.Loom, kind
     workflow = calling(silent)
     try:
         async with app.worker(workflows=[workflow], activities=[silent]):
-            assert await (await app.start(workflow)).result(10) == 2
+            assert await (await app.start(workflow)).result(30) == 2
     finally:
         released.set()
     if kind == "thread":
@@ -183,7 +183,7 @@ async def test_silence_is_told_apart_from_slowness(app: loom.Loom) -> None:
 
     workflow = calling(silent)
     async with app.worker(workflows=[workflow], activities=[silent]):
-        result = await (await app.start(workflow)).result(10)
+        result = await (await app.start(workflow)).result(30)
     assert result == "heartbeat after 1: it was silent for longer than 0.05 s"
 
 
@@ -241,7 +241,7 @@ async def test_a_thousand_heartbeats_are_few_writes(any_dsn: str) -> None:
         watched_app(any_dsn, counting) as app,
         app.worker(workflows=[workflow], activities=[chatty]),
     ):
-        assert await (await app.start(workflow)).result(10) == "done"
+        assert await (await app.start(workflow)).result(30) == "done"
     assert 1 <= counting.calls["record_heartbeats"] <= 3
 
 
@@ -260,4 +260,4 @@ async def test_a_heartbeat_whose_answer_is_lost_harms_nothing(any_dsn: str) -> N
         watched_app(any_dsn, deaf) as app,
         app.worker(workflows=[workflow], activities=[copy]),
     ):
-        assert await (await app.start(workflow)).result(10) == "half"
+        assert await (await app.start(workflow)).result(30) == "half"

@@ -50,7 +50,7 @@ async def test_the_code_reads_and_changes_them_also_after_its_worker_died(app: l
         await eventually(lambda: found(app, stage="waiting"))
     await handle.signal("go")
     async with app.worker(workflows=[Order]):
-        result = await handle.result(10)
+        result = await handle.result(30)
     assert result == [{"by": "Ada"}, ["customer", "due", "stage", "total"]]
     kept = {name: value for name, value in TAGS.items() if name != "urgent"}
     assert (await handle.info()).tags == {**kept, "stage": "done"}
@@ -147,7 +147,7 @@ async def test_a_memo_goes_through_the_codecs(any_dsn: str) -> None:
         handle = await app.start(Order, id="x", memo={"secret": 5})
         async with app.worker(workflows=[Order]):
             await handle.signal("go")
-            assert (await handle.result(10))[0] == {"secret": 5}
+            assert (await handle.result(30))[0] == {"secret": 5}
         assert (await handle.info()).memo == {"secret": 5}
     async with loom.Loom(any_dsn) as stranger:
         [run] = await stranger.list()

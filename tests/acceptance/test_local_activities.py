@@ -72,7 +72,7 @@ async def test_ten_in_a_row_share_a_commit_and_have_no_task(
         assert counting.calls["write_transitions"] == 1
         assert counting.calls["claim_activity_tasks"] == 0
         await handle.signal("end")
-        assert await handle.result(10) == [str(n) for n in range(10)]
+        assert await handle.result(30) == [str(n) for n in range(10)]
         history = await handle.history()
     kinds = Counter(event.type for event in history)
     assert kinds["ACTIVITY_SCHEDULED"] == kinds["ACTIVITY_COMPLETED"] == 10
@@ -94,7 +94,7 @@ async def test_threads_parallel_calls_and_ordinary_activities_go_together(any_ds
             return [*(task.result() for task in tasks), await ctx.local_activity(look, "d")]
 
     async with loom.Loom(any_dsn) as app, app.worker(workflows=[Mixed], activities=[look]):
-        assert await (await app.start(Mixed)).result(10) == ["A True", "B", "C", "D"]
+        assert await (await app.start(Mixed)).result(30) == ["A True", "B", "C", "D"]
     assert EXECUTIONS == {"a": 1, "b": 1, "c": 1, "d": 1}
 
 
@@ -120,7 +120,7 @@ async def insist(app: loom.Loom) -> list[str]:
         try:
             runs = await app.list(id="e")
             handle = app.handle("e") if runs else await app.start(Everything, id="e")
-            return list(await handle.result(20))
+            return list(await handle.result(30))
         except loom.StoreUnavailableError:
             await asyncio.sleep(0.01)
 
@@ -230,7 +230,7 @@ async def test_a_long_one_is_run_again_when_its_worker_is_gone(any_dsn: str, end
             await eventually(lambda: EXECUTIONS["long"] == 2)
             MAY_END.set()
             await handle.signal("say", "again")
-            assert (await handle.result(10))[0] == "again"
+            assert (await handle.result(30))[0] == "again"
 
 
 async def test_cancelling_the_run_stops_it(any_dsn: str) -> None:
@@ -254,7 +254,7 @@ async def test_cancelling_the_run_stops_it(any_dsn: str) -> None:
         await eventually(begun.is_set)
         await handle.cancel()
         with pytest.raises(loom.WorkflowCancelledError):
-            await handle.result(10)
+            await handle.result(30)
         await eventually(stopped.is_set)
 
 
@@ -279,7 +279,7 @@ async def test_it_is_retried_in_place_and_told_so(any_dsn: str) -> None:
 
     async with loom.Loom(any_dsn) as app, app.worker(workflows=[Calling]):
         handle = await app.start(Calling)
-        assert await handle.result(10) == 2
+        assert await handle.result(30) == 2
         [done] = [e for e in await handle.history() if e.type == "ACTIVITY_COMPLETED"]
     assert attempts == [1, 2, 3]
     assert done.attributes["attempt"] == 3
@@ -324,7 +324,7 @@ CALLS: dict[str, Any] = {
 @pytest.mark.parametrize("call", CALLS)
 async def test_its_times_hold_and_it_has_no_task(memory_dsn: str, call: str) -> None:
     async with loom.Loom(memory_dsn) as app, app.worker(workflows=[Telling]):
-        told = await (await app.start(Telling, call)).result(10)
+        told = await (await app.start(Telling, call)).result(30)
     assert told == call or "A local activity has no task" in told
 
 
@@ -333,5 +333,5 @@ async def test_one_whose_run_was_refused_is_never_run(any_dsn: str) -> None:
         first = await app.start(Sequence, 1, id="taken")
         again = await app.start(Sequence, 1, id="taken")
         await first.signal("end")
-        await again.result(10)
+        await again.result(30)
     assert EXECUTIONS["0"] == 1

@@ -36,7 +36,7 @@ def calling(activity: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 async def call(dsn: str, activity: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     workflow = calling(activity, *args, **kwargs)
     async with loom.Loom(dsn) as app, app.worker(workflows=[workflow], activities=ALL):
-        return await (await app.start(workflow)).result(20)
+        return await (await app.start(workflow)).result(30)
 
 
 def is_alive(process: int) -> bool:
@@ -61,7 +61,7 @@ async def test_it_runs_in_another_process_with_its_own_types(any_dsn: str) -> No
             return [first.process, first.parts, second.process]
 
     async with loom.Loom(any_dsn) as app, app.worker(workflows=[Calling], activities=ALL):
-        first, parts, second = await (await app.start(Calling)).result(20)
+        first, parts, second = await (await app.start(Calling)).result(30)
         assert parts == ["A", "B"]
         # One process serves one call after the other.
         assert first == second != os.getpid()
@@ -80,7 +80,7 @@ async def test_several_run_at_a_time_and_no_more_than_allowed(memory_dsn: str) -
         loom.Loom(memory_dsn, settings=settings) as app,
         app.worker(workflows=[Calling], activities=ALL),
     ):
-        assert 1 <= await (await app.start(Calling)).result(20) <= 2
+        assert 1 <= await (await app.start(Calling)).result(30) <= 2
 
 
 async def test_it_knows_which_attempt_it_is(memory_dsn: str) -> None:

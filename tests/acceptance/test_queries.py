@@ -125,7 +125,7 @@ async def test_a_closed_run_answers(app: loom.Loom) -> None:
     async with worker_of(app):
         handle = await packed(app)
         await handle.signal("send")
-        assert await handle.result(10) == "sent"
+        assert await handle.result(30) == "sent"
         assert await handle.query(Order.progress) == 100.0
     assert await handle.query(Order.contents, 1) == ["packed paper"]
 
@@ -205,4 +205,4 @@ async def test_a_query_that_meddles_changes_nothing(app: loom.Loom) -> None:
         with pytest.raises(loom.QueryFailedError, match="to be awaited"):
             await handle.query(Meddled.set)
         await handle.signal("end")
-        assert await handle.result(10) == [1]
+        assert await handle.result(30) == [1]

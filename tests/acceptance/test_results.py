@@ -63,7 +63,7 @@ async def test_what_the_code_raised_is_told_with_its_traceback(app: loom.Loom) -
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Raising, "no good", id="r")
         with pytest.raises(loom.WorkflowFailedError, match="no good") as caught:
-            await handle.result(10)
+            await handle.result(30)
     error = caught.value
     assert (error.workflow_id, error.run_id) == ("r", handle.run_id)
     assert (error.cause_type, error.cause_message) == ("ValueError", "no good")
@@ -77,7 +77,7 @@ async def test_the_cause_of_a_failed_activity_reaches_whoever_awaits_the_run(
     async with app.worker(workflows=WORKFLOWS, activities=[charge]):
         handle = await app.start(Charging, 5)
         with pytest.raises(loom.WorkflowFailedError, match="cannot charge 5") as caught:
-            await handle.result(10)
+            await handle.result(30)
     assert caught.value.cause_type == "loom.errors.ActivityFailedError"
     assert "CardRefused" in caught.value.cause_message
     failed = next(e for e in await handle.history() if e.type == "ACTIVITY_FAILED")
@@ -88,10 +88,10 @@ async def test_the_cause_of_a_failed_activity_reaches_whoever_awaits_the_run(
 async def test_a_run_that_ends_badly_fails_alone(memory_dsn: str, workflow: Any) -> None:
     async with loom.Loom(memory_dsn) as app, app.worker(workflows=WORKFLOWS):
         with pytest.raises(loom.WorkflowFailedError):
-            await (await app.start(workflow)).result(10)
+            await (await app.start(workflow)).result(30)
         other = await app.start(Waiting)
         await other.signal("go", 1)
-        assert await other.result(10) == 1
+        assert await other.result(30) == 1
 
 
 async def test_waiting_ends_at_its_timeout_and_the_run_goes_on(app: loom.Loom) -> None:
@@ -101,24 +101,24 @@ async def test_waiting_ends_at_its_timeout_and_the_run_goes_on(app: loom.Loom) -
         with pytest.raises(TimeoutError, match=which):
             await handle.result(timeout=0.01)
         await handle.signal("go", "on")
-        assert await handle.result(10) == "on"
+        assert await handle.result(30) == "on"
 
 
 async def test_any_number_of_waiters_get_the_result_whoever_they_are(any_dsn: str) -> None:
     async with loom.Loom(any_dsn) as app, loom.Loom(any_dsn) as other:
         async with app.worker(workflows=WORKFLOWS):
             handle = await app.start(Waiting, id="w")
-            waiters = [asyncio.create_task(handle.result(10)) for _ in range(3)]
-            waiters += [asyncio.create_task(other.handle("w").result(10)) for _ in range(3)]
+            waiters = [asyncio.create_task(handle.result(30)) for _ in range(3)]
+            waiters += [asyncio.create_task(other.handle("w").result(30)) for _ in range(3)]
             await other.handle("w").signal("go", 7)
             assert await asyncio.gather(*waiters) == [7] * 6
         # And whoever comes late.
-        assert await other.handle("w").result(10) == 7
+        assert await other.handle("w").result(30) == 7
 
 
 async def test_waiting_for_a_run_that_does_not_exist_says_so(app: loom.Loom) -> None:
     for call in (
-        app.handle("nobody").result(10),
+        app.handle("nobody").result(30),
         app.handle("nobody").status(),
         app.handle("nobody").signal("x"),
         app.handle("nobody").cancel(),
@@ -145,9 +145,9 @@ async def test_a_result_read_as_the_wrong_type_is_refused(app: loom.Loom) -> Non
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Waiting, id="w")
         await handle.signal("go", "text")
-        assert await handle.result(10) == "text"
+        assert await handle.result(30) == "text"
         with pytest.raises(loom.PayloadError):
-            await app.handle("w", workflow=WaitingForInt).result(10)
+            await app.handle("w", workflow=WaitingForInt).result(30)
 
 
 async def test_runs_are_listed_newest_first_by_status_name_and_id(app: loom.Loom) -> None:
@@ -155,7 +155,7 @@ async def test_runs_are_listed_newest_first_by_status_name_and_id(app: loom.Loom
         for number in range(3):
             handle = await app.start(Waiting, id=f"w{number}")
         await handle.signal("go")
-        await handle.result(10)
+        await handle.result(30)
         failed = await app.start(Raising, "x", id="r")
         await eventually(lambda: _is(failed, RunStatus.FAILED))
 

@@ -64,15 +64,15 @@ async def app(any_dsn: str, request: pytest.FixtureRequest) -> Any:
 
 async def test_an_id_is_used_again_by_default(app: loom.Loom) -> None:
     first = await app.start(Brief, 1, id="x")
-    assert await first.result(10) == 1
+    assert await first.result(30) == 1
     second = await app.start(Brief, 2, id="x")
-    assert await second.result(10) == 2
+    assert await second.result(30) == 2
     assert first.run_id != second.run_id
 
 
 async def test_an_id_that_may_not_be_used_again_is_refused(app: loom.Loom) -> None:
     first = await app.start(Brief, 1, id="x", reuse="reject")
-    assert await first.result(10) == 1
+    assert await first.result(30) == 1
     with pytest.raises(loom.WorkflowAlreadyStartedError, match=r"COMPLETED.*'reject'"):
         await app.start(Brief, 2, id="x", reuse="reject")
     assert len(await app.list()) == 1
@@ -82,11 +82,11 @@ async def test_an_id_may_be_used_again_only_after_a_failure(app: loom.Loom) -> N
     for _ in range(2):
         failing = await app.start(Brief, "fail", id="x", reuse="allow_failed")
         with pytest.raises(loom.WorkflowFailedError):
-            await failing.result(10)
+            await failing.result(30)
     stopped = await app.start(Waiting, id="x", reuse="allow_failed")
     await stopped.terminate()
     good = await app.start(Brief, 1, id="x", reuse="allow_failed")
-    assert await good.result(10) == 1
+    assert await good.result(30) == 1
     with pytest.raises(loom.WorkflowAlreadyStartedError, match=r"COMPLETED.*'allow_failed'"):
         await app.start(Brief, 2, id="x", reuse="allow_failed")
 
@@ -114,7 +114,7 @@ async def test_an_open_run_is_terminated_for_a_newer_one(app: loom.Loom) -> None
     with pytest.raises(loom.WorkflowTerminatedError, match="in its place"):
         await first.result()
     await second.signal("go", "now")
-    assert await second.result(10) == [2, "now"]
+    assert await second.result(30) == [2, "now"]
 
 
 async def test_a_start_by_name_terminates_what_is_in_its_way_too(app: loom.Loom) -> None:
@@ -151,7 +151,7 @@ async def test_a_start_with_the_same_key_is_the_same_run_even_when_it_has_ended(
     app: loom.Loom,
 ) -> None:
     first = await app.start(Working, 1, idempotency_key="k")
-    assert await first.result(10) == 1
+    assert await first.result(30) == 1
     again = await app.start(Working, 2, idempotency_key="k", on_conflict="fail", reuse="reject")
     assert (again.workflow_id, again.run_id) == (first.workflow_id, first.run_id)
     assert await again.result() == 1
@@ -162,7 +162,7 @@ async def test_of_many_starts_with_one_key_one_does_the_work(app: loom.Loom) -> 
     starts = (app.start(Working, n, idempotency_key="k") for n in range(20))
     handles = await asyncio.gather(*starts)
     assert len({handle.run_id for handle in handles}) == 1
-    result = await handles[0].result(10)
+    result = await handles[0].result(30)
     assert [await handle.result() for handle in handles] == [result] * 20
     assert charged == [result]
 
@@ -182,7 +182,7 @@ async def test_a_key_belongs_to_its_workflow_or_to_its_id(app: loom.Loom) -> Non
 
 async def test_a_key_finds_its_run_though_another_is_open(app: loom.Loom) -> None:
     first = await app.start(Brief, 1, id="x", idempotency_key="k")
-    await first.result(10)
+    await first.result(30)
     await app.start(Waiting, id="x")
     again = await app.start(Brief, 1, id="x", idempotency_key="k")
     assert again.run_id == first.run_id
@@ -200,7 +200,7 @@ async def test_a_start_whose_answer_was_lost_is_repeated_by_its_key(
         handle = await app.start(workflow, 1, idempotency_key="k")
         if workflow is Waiting:
             await handle.signal("go")
-        await handle.result(20)
+        await handle.result(30)
         assert len(await app.list()) == 1
         assert len(charged) <= 1
 
@@ -222,7 +222,7 @@ async def test_a_run_goes_on_where_it_was_started_when_its_start_is_repeated(
         await eventually(lambda: is_idle(first))
         await app.start(Waiting, 2, idempotency_key="k")
         await first.signal("go", "now")
-        assert await first.result(10) == [1, "now"]
+        assert await first.result(30) == [1, "now"]
 
 
 async def is_idle(handle: loom.WorkflowHandle[Any]) -> bool:

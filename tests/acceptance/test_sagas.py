@@ -107,7 +107,7 @@ async def test_undoing_goes_on_with_the_next_worker(any_dsn: str, cached: int) -
         async with worker_of(app):
             DESK.allowed.release()
             with pytest.raises(loom.WorkflowFailedError, match="full"):
-                await handle.result(20)
+                await handle.result(30)
         assert await compensations(handle) == UNDONE
 
 
@@ -121,7 +121,7 @@ async def test_a_cancelled_run_is_undone_first(any_dsn: str) -> None:
         for _ in UNDONE:
             DESK.allowed.release()
         with pytest.raises(loom.WorkflowCancelledError, match="no longer wanted"):
-            await handle.result(20)
+            await handle.result(30)
         assert DESK.undone == await compensations(handle) == UNDONE
 
 
@@ -143,7 +143,7 @@ async def test_whatever_call_is_the_last_of_a_process_all_is_undone(
             handle = await survivor.start(Trip, "refused", id="trip")
             struck = await die_at(n, dsn)
             async with worker_of(survivor):
-                await ended(handle.result(20))
+                await ended(handle.result(30))
             assert await handle.status() is RunStatus.FAILED
             assert await compensations(handle) == UNDONE, n
         if not struck:
@@ -158,7 +158,7 @@ async def die_at(n: int, dsn: str) -> bool:
         worker_of(app) as worker,
     ):
         handle = app.handle("trip", workflow=Trip)
-        ending = asyncio.create_task(ended(handle.result(20)))
+        ending = asyncio.create_task(ended(handle.result(30)))
         striking = asyncio.create_task(crashing.struck.wait())
         await asyncio.wait((ending, striking), return_when=asyncio.FIRST_COMPLETED)
         cut_off(worker)

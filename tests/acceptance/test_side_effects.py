@@ -47,7 +47,7 @@ async def test_a_side_effect_is_what_the_history_says(any_dsn: str, cached: int)
         values = await recorded(handle)
         await handle.signal("go")
         async with app.worker(workflows=[Once]):
-            assert await handle.result(20) == values
+            assert await handle.result(30) == values
         assert await recorded(handle) == values
         assert len(set(values)) == 2
 

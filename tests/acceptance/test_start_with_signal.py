@@ -45,7 +45,7 @@ async def test_the_first_starts_the_run_and_the_others_signal_it(app: loom.Loom)
         await app.start_with_signal("Cart", "Cy", "put_many", many, id="cart")
         assert first.run_id == second.run_id
         await app.start_with_signal(Cart, "Dan", "put", "end", id="cart")
-        assert await first.result(10) == ["Ada", "ink", "pen", "a", "a", "end"]
+        assert await first.result(30) == ["Ada", "ink", "pen", "a", "a", "end"]
     assert len(await app.list(id="cart")) == 1
 
 
@@ -55,7 +55,7 @@ async def test_it_works_without_a_worker_and_in_one_commit(any_dsn: str) -> None
         handle = await app.start_with_signal(Cart, "Ada", Cart.put, "end", id="cart")
         assert counting.commits == 1
         async with app.worker(workflows=[Cart]):
-            assert await handle.result(10) == ["Ada", "end"]
+            assert await handle.result(30) == ["Ada", "end"]
         again = await app.start_with_signal(Cart, "Bob", Cart.put, "end", id="cart")
         assert again.run_id != handle.run_id
 
@@ -68,7 +68,7 @@ async def test_a_repeated_request_signals_once(app: loom.Loom) -> None:
             )
         await handle.with_request_id("one").signal(Cart.put, "ink")
         await handle.signal(Cart.put, "end")
-        assert await handle.result(10) == ["Ada", "ink", "end"]
+        assert await handle.result(30) == ["Ada", "ink", "end"]
 
 
 async def test_many_at_once_start_one_run_and_lose_no_signal(app: loom.Loom) -> None:
@@ -79,7 +79,7 @@ async def test_many_at_once_start_one_run_and_lose_no_signal(app: loom.Loom) -> 
         )
         assert len({handle.run_id for handle in handles}) == 1
         await handles[0].signal(Cart.put, "end")
-        result = await handles[0].result(10)
+        result = await handles[0].result(30)
     assert sorted(result[1:-1]) == sorted(items)
 
 
@@ -95,7 +95,7 @@ async def test_an_unknown_outcome_is_made_good_by_doing_it_again(any_dsn: str) -
                     continue
             async with app.worker(workflows=[Cart]):
                 await handle.signal(Cart.put, "end")
-                assert await handle.result(10) == ["Ada", "ink", "end"]
+                assert await handle.result(30) == ["Ada", "ink", "end"]
 
 
 async def test_what_cannot_be_done_is_refused_before_anything_is_written(app: loom.Loom) -> None:
@@ -129,10 +129,10 @@ async def test_what_cannot_be_done_is_refused_before_anything_is_written(app: lo
     async with app.worker(workflows=[Cart, Other]):
         # Neither has been sent anything.
         await other.signal("put", "the first")
-        assert await other.result(10) == "the first"
+        assert await other.result(30) == "the first"
         handle = app.handle("open", workflow=Cart)
         await handle.signal(Cart.put, "end")
-        assert await handle.result(10) == ["Ada", "end"]
+        assert await handle.result(30) == ["Ada", "end"]
 
 
 async def test_a_run_may_be_replaced_by_one_with_the_signal(app: loom.Loom) -> None:
@@ -141,6 +141,6 @@ async def test_a_run_may_be_replaced_by_one_with_the_signal(app: loom.Loom) -> N
         new = await app.start_with_signal(
             Cart, "Bob", Cart.put, "end", id="cart", on_conflict="terminate_existing"
         )
-        assert await new.result(10) == ["Bob", "end"]
+        assert await new.result(30) == ["Bob", "end"]
         with pytest.raises(loom.WorkflowTerminatedError):
-            await old.result(10)
+            await old.result(30)

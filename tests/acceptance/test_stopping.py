@@ -75,14 +75,14 @@ async def test_a_worker_stops_though_the_database_does_not_answer(
             # Leaving them is the test.
         assert not [task for task in asyncio.all_tasks() if "loom-activity" in task.get_name()]
         async with other.worker(workflows=[Working], activities=[work]):
-            assert await handle.result(20) == "done"
-            assert await other.handle("mine").result(20) == "done"
+            assert await handle.result(30) == "done"
+            assert await other.handle("mine").result(30) == "done"
 
 
 async def test_nothing_of_a_closed_worker_goes_on(any_dsn: str) -> None:
     before = asyncio.all_tasks()
     async with loom.Loom(any_dsn) as app, app.worker(workflows=[Working], activities=[work]):
-        await (await app.start(Working)).result(10)
+        await (await app.start(Working)).result(30)
     await eventually(lambda: asyncio.all_tasks() <= before)
 
 

@@ -77,7 +77,7 @@ async def test_updates_are_awaited_typed_and_by_name(app: loom.Loom) -> None:
         # What was answered is there for queries.
         assert await handle.query(Basket.contents) == []
         assert await handle.update(Basket.close) == []
-        assert await handle.result(10) == []
+        assert await handle.result(30) == []
 
 
 async def test_errors_tell_what_happened(app: loom.Loom) -> None:
@@ -156,7 +156,7 @@ async def test_an_update_that_nobody_sent_has_no_result(app: loom.Loom) -> None:
     async with worker_of(app):
         handle = await app.start(Basket, id="basket")
         await handle.update(Basket.close)
-        await handle.result(10)
+        await handle.result(30)
     with pytest.raises(loom.WorkflowClosedError):
         await handle.update_handle("none").result()
 
@@ -167,7 +167,7 @@ async def test_the_end_answers_what_is_not_done(app: loom.Loom) -> None:
         lingering = await handle.start_update(Basket.linger)
         await handle.update(Basket.close)
         with pytest.raises(loom.UpdateUnfinishedError, match="the run ended before it was done"):
-            await lingering.result(10)
+            await lingering.result(30)
 
 
 async def test_an_update_is_told_of_an_end_without_the_code(app: loom.Loom) -> None:
@@ -180,7 +180,7 @@ async def test_an_update_is_told_of_an_end_without_the_code(app: loom.Loom) -> N
 
         await eventually(is_accepted)
     never_taken = await handle.start_update(Basket.add, "ink")
-    waiting = [asyncio.create_task(update.result(10)) for update in (lingering, never_taken)]
+    waiting = [asyncio.create_task(update.result(30)) for update in (lingering, never_taken)]
     await handle.terminate()
     with pytest.raises(loom.UpdateUnfinishedError):
         await waiting[0]
@@ -240,9 +240,9 @@ async def test_pending_updates_go_on_in_the_run_that_continues(app: loom.Loom) -
     written = await handle.with_request_id("one").start_update(Pages.write, "hello")
     rejected = await handle.with_request_id("two").start_update(Pages.write, "")
     async with app.worker(workflows=[Pages], activities=[price]):
-        assert await written.result(10) == "hello on page 2"
+        assert await written.result(30) == "hello on page 2"
         with pytest.raises(loom.UpdateRejectedError, match="nothing to write on page 2"):
-            await rejected.result(10)
+            await rejected.result(30)
         assert await handle.update(Pages.turn_slowly) == 2
         # The same requests have the same answers on every later page.
         for one in (handle, app.handle("pages", workflow=Pages)):
@@ -253,7 +253,7 @@ async def test_pending_updates_go_on_in_the_run_that_continues(app: loom.Loom) -
                 await one.with_request_id("two").update(Pages.write, "")
         assert await handle.update(Pages.write, "bye") == "bye on page 3"
         await handle.update(Pages.end)
-        assert await handle.result(10) == 3
+        assert await handle.result(30) == 3
         with pytest.raises(loom.WorkflowClosedError):
             await handle.update(Pages.write, "late")
         assert await handle.with_request_id("one").update(Pages.write, "hello") == (
@@ -270,7 +270,7 @@ async def test_runs_without_updates_write_no_answers(any_dsn: str) -> None:
         await eventually(lambda: not any(worker._owned._owned for worker in app._workers))
         counting.calls.clear()
         await handle.update(Basket.close)
-        await handle.result(10)
+        await handle.result(30)
         writes = {name: n for name, n in counting.calls.items() if name not in ("find_run",)}
         assert counting.commits == 3, writes
 
@@ -394,7 +394,7 @@ async def test_another_worker_finishes_what_one_has_accepted(any_dsn: str) -> No
             await eventually(is_accepted)
             cut_off(worker)
         async with worker_of(app):
-            assert await update.result(20) == 3
+            assert await update.result(30) == 3
 
 
 async def test_an_answer_that_a_stale_worker_gives_is_lost(any_dsn: str) -> None:
@@ -413,7 +413,7 @@ async def test_an_answer_that_a_stale_worker_gives_is_lost(any_dsn: str) -> None
             update = await handle.start_update(Basket.add, "ink")
             await eventually(lambda: gate.waiting > 0)
             async with worker_of(other):
-                assert await update.result(20) == 3
+                assert await update.result(30) == 3
                 gate.open.set()
                 await eventually(lambda: not worker._workflows._drives)
                 assert await handle.query(Basket.contents) == ["ink"]

@@ -94,13 +94,13 @@ async def test_a_patch_lives_through_three_deployments(any_dsn: str, cached: int
                     cut_off(worker)
         async with app.worker(workflows=[Patched], activities=ACTIVITIES):
             await handles[Before].signal("go")
-            assert await handles[Before].result(20) == "hello ada"
+            assert await handles[Before].result(30) == "hello ada"
         async with app.worker(workflows=[Deprecated], activities=ACTIVITIES):
             await handles[Patched].signal("go")
-            assert await handles[Patched].result(20) == "hello Ada"
+            assert await handles[Patched].result(30) == "hello Ada"
         async with app.worker(workflows=[After], activities=ACTIVITIES):
             await handles[Deprecated].signal("go")
-            assert await handles[Deprecated].result(20) == "hello Ada"
+            assert await handles[Deprecated].result(30) == "hello Ada"
 
 
 async def test_a_patch_that_goes_too_early_blocks_the_run_and_harms_nothing(any_dsn: str) -> None:
@@ -115,7 +115,7 @@ async def test_a_patch_that_goes_too_early_blocks_the_run_and_harms_nothing(any_
         assert reason is not None
         assert "ctx.deprecate_patch('look up')" in reason
         async with app.worker(workflows=[Patched], activities=ACTIVITIES):
-            assert await handle.result(20) == "hello Ada"
+            assert await handle.result(30) == "hello Ada"
 
 
 async def is_blocked(handle: loom.WorkflowHandle[Any]) -> bool:
@@ -128,12 +128,12 @@ async def test_one_worker_serves_several_versions_side_by_side(any_dsn: str) -> 
         new = await app.start(Second, "ada", id="new")
         await old.signal("go")
         async with app.worker(workflows=[Second], activities=ACTIVITIES):
-            assert await new.result(20) == "version 2 of ada"
+            assert await new.result(30) == "version 2 of ada"
             # Nobody has its version.
             assert await old.status() is RunStatus.RUNNING
         async with app.worker(workflows=[Before, Second], activities=ACTIVITIES):
-            assert await old.result(20) == "hello ada"
-            assert await (await app.start(Second, "bob")).result(20) == "version 2 of bob"
+            assert await old.result(30) == "hello ada"
+            assert await (await app.start(Second, "bob")).result(30) == "version 2 of bob"
 
 
 async def test_runs_are_started_with_the_flags_of_the_engine(any_dsn: str) -> None:
@@ -142,6 +142,6 @@ async def test_runs_are_started_with_the_flags_of_the_engine(any_dsn: str) -> No
         async with app.worker(workflows=[Second]):
             here = await app.start(Second, "bob")
             for handle in (elsewhere, here):
-                await handle.result(20)
+                await handle.result(30)
                 started = (await handle.history())[0]
                 assert tuple(started.attributes["flags"]) == NEW_RUN_FLAGS

@@ -117,7 +117,7 @@ async def app(any_dsn: str, settings: Settings) -> Any:
 
 async def test_sleeps_and_timeouts_are_durable_timers(app: loom.Loom) -> None:
     handle = await app.start(Sleeping)
-    assert await handle.result(10) == ["slept True", "timed out"]
+    assert await handle.result(30) == ["slept True", "timed out"]
     types = [event.type for event in await handle.history()]
     assert types.count("TIMER_FIRED") == 4
     assert "ACTIVITY_CANCEL_REQUESTED" in types
@@ -125,12 +125,12 @@ async def test_sleeps_and_timeouts_are_durable_timers(app: loom.Loom) -> None:
 
 async def test_gather_and_task_groups_run_activities_side_by_side(app: loom.Loom) -> None:
     handle = await app.start(Parallel, 20)
-    assert await handle.result(10) == [2 * n + 1 for n in range(20)]
+    assert await handle.result(30) == [2 * n + 1 for n in range(20)]
 
 
 async def test_errors_of_activities_reach_gather_and_task_groups(app: loom.Loom) -> None:
     handle = await app.start(Failing)
-    assert await handle.result(10) == ["ActivityFailedError", "3", "ActivityFailedError"]
+    assert await handle.result(30) == ["ActivityFailedError", "3", "ActivityFailedError"]
 
 
 async def test_signals_are_taken_in_order_whenever_they_come(app: loom.Loom) -> None:
@@ -140,7 +140,7 @@ async def test_signals_are_taken_in_order_whenever_they_come(app: loom.Loom) -> 
     await eventually(lambda: _received(handle, 2))
     await handle.signal("approve", {"by": "Bob", "level": 2})
     await handle.signal("approve", Approval("Cy", 3))
-    assert await handle.result(10) == ["Ada 1", "Bob 2", "Cy 3"]
+    assert await handle.result(30) == ["Ada 1", "Bob 2", "Cy 3"]
 
 
 async def _received(handle: loom.WorkflowHandle[Any], count: int) -> bool:
@@ -148,7 +148,7 @@ async def _received(handle: loom.WorkflowHandle[Any], count: int) -> bool:
 
 
 async def test_a_wait_for_a_signal_can_end_without_one(app: loom.Loom) -> None:
-    assert await (await app.start(Approving, 0.02)).result(10) == ["too late"]
+    assert await (await app.start(Approving, 0.02)).result(30) == ["too late"]
 
 
 async def test_signals_sent_before_any_worker_is_there_are_waiting(any_dsn: str) -> None:
@@ -157,7 +157,7 @@ async def test_signals_sent_before_any_worker_is_there_are_waiting(any_dsn: str)
         for name in ("Ada", "Bob", "Cy"):
             await handle.signal("approve", Approval(name))
         async with app.worker(workflows=WORKFLOWS):
-            assert await handle.result(10) == ["Ada 1", "Bob 1", "Cy 1"]
+            assert await handle.result(30) == ["Ada 1", "Bob 1", "Cy 1"]
 
 
 async def test_a_signal_sent_again_with_its_request_id_is_delivered_once(app: loom.Loom) -> None:
@@ -167,14 +167,14 @@ async def test_a_signal_sent_again_with_its_request_id_is_delivered_once(app: lo
         await eventually(lambda: _received(handle, 1))
     await handle.signal("approve", Approval("Bob"), request_id="two")
     await handle.signal("approve", Approval("Cy"))
-    assert await handle.result(10) == ["Ada 1", "Bob 1", "Cy 1"]
+    assert await handle.result(30) == ["Ada 1", "Bob 1", "Cy 1"]
     # Even when the run has closed, what was delivered was delivered.
     await handle.signal("approve", Approval("Ada"), request_id="one")
 
 
 async def test_a_closed_run_takes_no_more_signals(app: loom.Loom) -> None:
     handle = await app.start(Approving, 0.001)
-    await handle.result(10)
+    await handle.result(30)
     with pytest.raises(loom.WorkflowClosedError):
         await handle.signal("approve", Approval("late"))
 
@@ -194,7 +194,7 @@ async def test_a_wait_passes_over_a_signal_of_the_wrong_shape(app: loom.Loom) ->
     await handle.signal("approve", {"level": "high"})
     for name in ("Ada", "Bob", "Cy"):
         await handle.signal("approve", Approval(name))
-    assert await handle.result(10) == ["Ada 1", "Bob 1", "Cy 1"]
+    assert await handle.result(30) == ["Ada 1", "Bob 1", "Cy 1"]
 
 
 async def test_a_wait_goes_on_when_its_worker_has_gone(any_dsn: str) -> None:
@@ -206,7 +206,7 @@ async def test_a_wait_goes_on_when_its_worker_has_gone(any_dsn: str) -> None:
         await handle.signal("approve", Approval("Bob"))
         async with app.worker(workflows=WORKFLOWS):
             await handle.signal("approve", Approval("Cy"))
-            assert await handle.result(10) == ["Ada 1", "Bob 1", "Cy 1"]
+            assert await handle.result(30) == ["Ada 1", "Bob 1", "Cy 1"]
 
 
 async def test_a_sleep_that_ended_while_nobody_worked_is_over_at_once(any_dsn: str) -> None:
@@ -224,4 +224,4 @@ async def test_a_sleep_that_ended_while_nobody_worked_is_over_at_once(any_dsn: s
         await eventually(lambda: datetime.now(UTC) > wake_at)
         assert await handle.status() is RunStatus.RUNNING
         async with app.worker(workflows=[Napping]):
-            assert await handle.result(10) == "awake"
+            assert await handle.result(30) == "awake"

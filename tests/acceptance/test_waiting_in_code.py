@@ -82,7 +82,7 @@ async def test_a_condition_is_looked_at_by_whoever_has_the_run(any_dsn: str, cac
         async with worker_of(app):
             await eventually(lambda: received(handle, 2))
             await handle.signal("item", 3)
-            assert await handle.result(10) == [1, 2, 3, "no more"]
+            assert await handle.result(30) == [1, 2, 3, "no more"]
 
 
 async def test_a_condition_outlives_the_death_of_its_worker(any_dsn: str) -> None:
@@ -95,7 +95,7 @@ async def test_a_condition_outlives_the_death_of_its_worker(any_dsn: str) -> Non
             cut_off(worker)
         async with worker_of(app):
             await handle.signal("item", "two")
-            assert await handle.result(20) == ["one", "two", "no more"]
+            assert await handle.result(30) == ["one", "two", "no more"]
 
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "evicted"])
@@ -108,7 +108,7 @@ async def test_tasks_are_reported_in_the_order_of_the_history(any_dsn: str, cach
         await handle.signal("c", "C")
         await handle.signal("a", "A")
         async with worker_of(app):
-            assert await handle.result(10) == ["B", 7, "C", "A"]
+            assert await handle.result(30) == ["B", 7, "C", "A"]
 
 
 async def completed(handle: loom.WorkflowHandle[Any]) -> bool:

@@ -17,10 +17,10 @@ from tests.conditions import eventually
 async def test_each_version_is_worked_on_by_those_who_have_it(app: loom.Loom) -> None:
     old, new = await app.start(Adding, 1), await app.start(AddingAnew, 1)
     async with app.worker(workflows=[AddingAnew], activities=ACTIVITIES):
-        assert await new.result(10) == 1002
+        assert await new.result(30) == 1002
         assert (await old.info()).history_length == 0
     async with app.worker(workflows=[Adding], activities=ACTIVITIES):
-        assert await old.result(10) == 4
+        assert await old.result(30) == 4
 
 
 async def test_an_activity_waits_for_a_worker_that_has_it(
@@ -29,7 +29,7 @@ async def test_an_activity_waits_for_a_worker_that_has_it(
     async with app.worker(workflows=WORKFLOWS):
         handle = await app.start(Adding, 1)
         async with app.worker(activities=ACTIVITIES):
-            assert await handle.result(10) == 4
+            assert await handle.result(30) == 4
     # Said once, though the run asked three times.
     assert caplog.text.count("this one was not given it") == 1
 
@@ -37,10 +37,10 @@ async def test_an_activity_waits_for_a_worker_that_has_it(
 async def test_a_queue_is_served_by_its_own_workers(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES):
         handle = await app.start(Adding, 1, queue="heavy")
-        assert await (await app.start(Adding, 5)).result(10) == 8
+        assert await (await app.start(Adding, 5)).result(30) == 8
         assert (await handle.info()).history_length == 0
         async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES, queue="heavy"):
-            assert await handle.result(10) == 4
+            assert await handle.result(30) == 4
 
 
 async def test_several_workers_share_the_runs_of_a_process(app: loom.Loom) -> None:
@@ -50,7 +50,7 @@ async def test_several_workers_share_the_runs_of_a_process(app: loom.Loom) -> No
     handles = [await app.start(Adding, n) for n in range(20)]
     async with worker(), worker(), worker():
         handles += [await app.start(Adding, n) for n in range(20, 40)]
-        results = await asyncio.gather(*(handle.result(20) for handle in handles))
+        results = await asyncio.gather(*(handle.result(30) for handle in handles))
     assert results == [n + 3 for n in range(40)]
 
 
@@ -73,9 +73,9 @@ async def test_a_client_without_a_worker_does_all_that_a_client_does(dsn: str) -
         app.worker(workflows=WORKFLOWS, activities=ACTIVITIES),
     ):
         waiting = await client.start(Waiting, id="w")
-        assert await (await client.start(Adding, 1)).result(10) == 4
+        assert await (await client.start(Adding, 1)).result(30) == 4
         await client.handle("w").signal("go", "there")
-        assert await waiting.result(10) == "there"
+        assert await waiting.result(30) == "there"
         assert [run.status for run in await client.list()] == [RunStatus.COMPLETED] * 2
 
 
@@ -94,13 +94,13 @@ async def test_a_waiting_run_is_held_by_nobody_and_leaves_memory_when_asked(any_
         assert not worker._owned._held.snapshot()
         for handle in handles:
             await handle.signal("go", 1)
-        assert [await handle.result(10) for handle in handles] == [1] * 5
+        assert [await handle.result(30) for handle in handles] == [1] * 5
 
 
 async def test_a_worker_holds_nothing_when_everything_is_done(app: loom.Loom) -> None:
     async with app.worker(workflows=WORKFLOWS, activities=ACTIVITIES) as worker:
         handles = [await app.start(Adding, n) for n in range(10)]
-        await asyncio.gather(*(handle.result(10) for handle in handles))
+        await asyncio.gather(*(handle.result(30) for handle in handles))
         await eventually(lambda: not worker._owned._held.snapshot())
         assert not worker._owned._owned
         assert not worker._owned._owned_ids

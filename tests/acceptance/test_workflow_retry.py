@@ -87,7 +87,7 @@ async def app(any_dsn: str, request: pytest.FixtureRequest) -> Any:
 
 async def test_a_handle_waits_for_the_try_that_succeeds(app: loom.Loom) -> None:
     handle = await app.start(Shaky, 3, id="x", retry=SOON, memo="memo", tags={"n": 5})
-    assert await handle.result(15) == [3, "memo"]
+    assert await handle.result(30) == [3, "memo"]
     runs = await app.list(id="x")
     assert [run.status for run in runs] == [
         RunStatus.COMPLETED,
@@ -102,7 +102,7 @@ async def test_a_handle_waits_for_the_try_that_succeeds(app: loom.Loom) -> None:
 async def test_the_last_failure_is_the_runs(app: loom.Loom) -> None:
     handle = await app.start(Shaky, 9, id="x", retry=SOON)
     with pytest.raises(loom.WorkflowFailedError, match="not at try 3"):
-        await handle.result(15)
+        await handle.result(30)
     assert await app.count(id="x", status="FAILED") == 3
 
 
@@ -110,7 +110,7 @@ async def test_an_error_that_is_not_to_be_retried_is_final(app: loom.Loom) -> No
     once = loom.RetryPolicy(maximum_attempts=3, non_retryable=(ValueError,))
     handle = await app.start(Shaky, 9, id="x", retry=once)
     with pytest.raises(loom.WorkflowFailedError, match="not at try 1"):
-        await handle.result(15)
+        await handle.result(30)
     assert await app.count(id="x") == 1
 
 
@@ -121,7 +121,7 @@ async def test_the_next_try_is_called_off_by_the_first_handle(app: loom.Loom, ho
     await getattr(handle, how)()
     error = loom.WorkflowCancelledError if how == "cancel" else loom.WorkflowTerminatedError
     with pytest.raises(error):
-        await handle.result(15)
+        await handle.result(30)
     assert tries == [9]
 
 
@@ -137,9 +137,9 @@ async def test_a_child_that_is_tried_for_ever_is_cancelled_by_its_parent(
     handle = await app.start(Parent, (how, every), id="p")
     await eventually(lambda: has_failed(app, "child"))
     await handle.signal("go")
-    assert await handle.result(15) == how
+    assert await handle.result(30) == how
     with pytest.raises(loom.WorkflowCancelledError):
-        await app.handle("child").result(15)
+        await app.handle("child").result(30)
     for run in await app.list(id="child"):
         history = await app.handle("child", run_id=run.run_id).export()
         loom.Replayer(workflows=[Hopeless]).replay(history).raise_for_error()
@@ -159,7 +159,7 @@ async def test_no_other_run_takes_the_id_while_the_next_try_waits(app: loom.Loom
 async def test_the_time_of_the_chain_ends_its_tries(app: loom.Loom) -> None:
     handle = await app.start(Shaky, 9, id="x", retry=LATE, execution_timeout=60)
     with pytest.raises(loom.WorkflowFailedError, match="not at try 1"):
-        await handle.result(15)
+        await handle.result(30)
     assert await app.count(id="x") == 1
 
 

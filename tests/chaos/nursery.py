@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,18 @@ class Child:
         self.send(signal.SIGTERM)
 
     def freeze(self) -> None:
+        """When this returns, none of its threads runs any more."""
         self.send(signal.SIGSTOP)
+        while not self._states() <= {"T", "Z", "X"}:
+            time.sleep(0.001)
+
+    def _states(self) -> set[str]:
+        """Of its threads, as the system knows them; a signal reaches one after the other."""
+        states = set()
+        for thread in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                states.add(thread.read_text().rpartition(")")[2].split()[0])
+        return states
 
     def wake(self) -> None:
         self.send(signal.SIGCONT)

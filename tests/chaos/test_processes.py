@@ -64,7 +64,7 @@ async def test_four_processes_run_every_activity_exactly_once(dsn: str, ledger: 
         with worker_processes(4, dsn, ledger.path):
             handles = await start_many(app, Five, RUNS)
             await eventually(lambda: all_closed(app), PATIENCE)
-            results = [await handle.result(5) for handle in handles]
+            results = [await handle.result(30) for handle in handles]
         assert results == [n + ACTIVITIES_EACH for n in range(RUNS)]
         keys = await recorded(handles)
     assert len(keys) == RUNS * ACTIVITIES_EACH

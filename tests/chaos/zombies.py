@@ -84,5 +84,6 @@ async def stuck_loops(stage: Stage) -> None:
             await stage.worker(settings=settings, blocks=[0.1, 2.0])
         await stage.worker()
         await talk(client, stage.chance, "outside", 4 * stage.times(REQUESTS))
+        await eventually(lambda: stage.told("blocked") > 0)
         stage.report.faults["blocked loops"] += stage.told("blocked")
         await stage.close(app)

@@ -173,7 +173,7 @@ import asyncio
 from loom.storage.sql import sqlite
 asyncio.run(sqlite.open_store({migrated_sqlite_dsn!r}))
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 # --- other processes -----------------------------------------------------------------------------

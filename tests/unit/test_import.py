@@ -17,7 +17,7 @@ def modules_after(statement: str) -> set[str]:
     """The modules of a fresh interpreter that ran ``statement``."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     return set(done.stdout.split())
 

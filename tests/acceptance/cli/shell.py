@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from click.testing import CliRunner, Result
 
 from loom.cli.main import cli
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 WORKFLOWS = """\
 import asyncio
@@ -178,6 +178,15 @@ class Shell:
         finally:
             process.kill()
             process.communicate()
+
+
+def wait_until_told(told: IO[str] | None, what: str) -> None:
+    """Returns when a line of what a process says has it."""
+    assert told is not None
+    for line in told:
+        if what in line:
+            return
+    raise AssertionError(f"never told: {what}")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.acceptance.cli.shell import DEADLINE, Shell
+from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until_told
 
 
 def ask(shell: Shell, *arguments: str) -> Any:
@@ -38,8 +38,7 @@ def test_an_update_that_nobody_answers_says_why_and_how_to_get_its_result(
     late = sqlite_shell.run(*shout, "--request-id", "r-1", "--timeout", "0", code=1).stderr
     assert "send it again with --request-id r-1" in late
     waiting = sqlite_shell.start(*shout, "--request-id", "r-1")
-    assert waiting.stderr is not None
-    assert "no worker has taken it for" in waiting.stderr.readline()
+    wait_until_told(waiting.stderr, "no worker has taken it for")
     with sqlite_shell.worker():
         answer, _ = waiting.communicate(timeout=DEADLINE)
     assert json.loads(answer) == "HO"
