@@ -11,7 +11,7 @@ import pytest
 
 import loom
 from loom import TimeoutType
-from tests.conditions import eventually
+from tests.conditions import eventually, given_time
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -124,21 +124,25 @@ async def test_an_activity_takes_no_longer_than_it_may_in_all(any_dsn: str, wher
 
 async def test_retries_count_into_the_whole_time(app: loom.Loom) -> None:
     policy = loom.RetryPolicy(maximum_attempts=None, initial_interval=timedelta(milliseconds=10))
-    call = loom.with_options(failing, retry=policy, schedule_to_close_timeout=4 * SHORT)
 
-    @loom.workflow
-    class Waiting(loom.Workflow[Any, Any]):
-        async def run(self, ctx: Context) -> list[Any]:
-            try:
-                await ctx.activity(call)
-            except loom.ActivityFailedError as error:
-                return [error.attempts, str(error)]
-            return []
+    async def trial(seconds: float) -> None:
+        call = loom.with_options(failing, retry=policy, schedule_to_close_timeout=seconds)
 
-    async with app.worker(workflows=[Waiting], activities=[failing]):
-        attempts, told = await (await app.start(Waiting)).result(30)
-    assert attempts > 1
-    assert "ValueError: again" in told
+        @loom.workflow
+        class Waiting(loom.Workflow[Any, Any]):
+            async def run(self, ctx: Context) -> list[Any]:
+                try:
+                    await ctx.activity(call)
+                except loom.ActivityFailedError as error:
+                    return [error.attempts, str(error)]
+                return []
+
+        async with app.worker(workflows=[Waiting], activities=[failing]):
+            attempts, told = await (await app.start(Waiting)).result(30)
+        assert attempts > 1
+        assert "ValueError: again" in told
+
+    await given_time(trial, 0.2, 2, 10)
 
 
 async def test_a_retry_that_would_come_too_late_is_not_waited_for(app: loom.Loom) -> None:

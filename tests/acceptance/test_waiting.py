@@ -11,7 +11,7 @@ import pytest
 
 import loom
 from loom import RunStatus, Settings
-from tests.conditions import eventually
+from tests.conditions import eventually, given_time
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -211,17 +211,20 @@ async def test_a_wait_goes_on_when_its_worker_has_gone(any_dsn: str) -> None:
 
 async def test_a_sleep_that_ended_while_nobody_worked_is_over_at_once(any_dsn: str) -> None:
     @loom.workflow
-    class Napping(loom.Workflow[Any, Any]):
-        async def run(self, ctx: Context) -> str:
-            await ctx.sleep(0.05)
+    class Napping(loom.Workflow[float, Any]):
+        async def run(self, ctx: loom.WorkflowContext[float, Any]) -> str:
+            await ctx.sleep(ctx.input)
             return "awake"
 
-    async with loom.Loom(any_dsn) as app:
-        async with app.worker(workflows=[Napping]):
-            handle = await app.start(Napping)
-        wake_at = (await handle.info()).wake_at
-        assert wake_at is not None
-        await eventually(lambda: datetime.now(UTC) > wake_at)
-        assert await handle.status() is RunStatus.RUNNING
-        async with app.worker(workflows=[Napping]):
-            assert await handle.result(30) == "awake"
+    async def trial(seconds: float) -> None:
+        async with loom.Loom(any_dsn) as app:
+            async with app.worker(workflows=[Napping]):
+                handle = await app.start(Napping, seconds)
+            wake_at = (await handle.info()).wake_at
+            assert wake_at is not None
+            await eventually(lambda: datetime.now(UTC) > wake_at)
+            assert await handle.status() is RunStatus.RUNNING
+            async with app.worker(workflows=[Napping]):
+                assert await handle.result(30) == "awake"
+
+    await given_time(trial, 0.05, 1, 10)

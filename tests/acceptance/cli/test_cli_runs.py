@@ -223,7 +223,7 @@ def test_shows_history_and_logs(shell: Shell) -> None:
 
 
 def test_shows_what_a_run_waits_for(shell: Shell) -> None:
-    with shell.worker("shop:Double"):
+    with shell.worker("shop", "Double"):
         shell.run("start", "Double", "--input", "4", "--id", "d")
         wait_until(lambda: shell.json("show", "d")["activities"] != [])
     (pending,) = shell.json("show", "d")["activities"]
@@ -239,7 +239,7 @@ def test_a_run_that_no_worker_has_says_what_it_needs(sqlite_shell: Shell) -> Non
 
 
 def test_an_activity_that_no_worker_has_is_told(sqlite_shell: Shell) -> None:
-    with sqlite_shell.worker("shop:Double"):
+    with sqlite_shell.worker("shop", "Double"):
         waiting = sqlite_shell.start("start", "Double", "--input", "1", "--id", "d", "--wait")
         wait_until_told(waiting.stderr, "Waiting for d")
         wait_until_told(waiting.stderr, "no worker has taken the activity double for")

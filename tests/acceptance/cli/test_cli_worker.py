@@ -14,13 +14,13 @@ from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until
 
 @pytest.mark.parametrize("targets", [["shop:BOTH"], ["shop:Double", "shop:double"]])
 def test_a_worker_serves_what_it_is_pointed_at(sqlite_shell: Shell, targets: list[str]) -> None:
-    with sqlite_shell.worker(*targets):
+    with sqlite_shell.worker_process(*targets):
         done = sqlite_shell.run("start", "Double", "--input", "1", "--wait")
     assert json.loads(done.stdout) == 2
 
 
 def test_a_worker_serves_its_own_queue_alone(sqlite_shell: Shell) -> None:
-    with sqlite_shell.worker("shop", "--queue", "fast", "--concurrency", "2"):
+    with sqlite_shell.worker_process("shop", "--queue", "fast", "--concurrency", "2"):
         sqlite_shell.run("start", "Double", "--input", "1", "--id", "slow")
         sqlite_shell.run("start", "Double", "--input", "1", "--queue", "fast", "--wait")
     assert sqlite_shell.json("show", "slow")["status"] == "RUNNING"
@@ -28,7 +28,7 @@ def test_a_worker_serves_its_own_queue_alone(sqlite_shell: Shell) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_a_worker_at_once(shell: Shell, number: signal.Signals) -> None:
-    with shell.worker() as worker:
+    with shell.worker_process("shop") as worker:
         shell.run("start", "Wait", "--version", "2", "--id", "w")
         wait_until(lambda: shell.json("show", "w")["history_length"] > 0)
         worker.send_signal(number)
@@ -43,7 +43,7 @@ def _interrupted(worker: subprocess.Popen[str]) -> bool:
 
 
 def test_a_second_signal_ends_a_worker_that_is_stuck(sqlite_shell: Shell) -> None:
-    with sqlite_shell.worker() as worker:
+    with sqlite_shell.worker_process("shop") as worker:
         sqlite_shell.run("start", "Freeze")
         assert worker.stdout is not None
         assert worker.stdout.readline() == "frozen\n"

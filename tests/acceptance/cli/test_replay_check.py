@@ -71,7 +71,7 @@ def shell(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
 
 def start_double(shell: Shell, id: str) -> None:
     """A run of which an activity was asked for, and never run."""
-    with shell.worker("shop:Double"):
+    with shell.worker("shop", "Double"):
         shell.run("start", "Double", "--input", "4", "--id", id)
         wait_until(lambda: shell.json("show", id)["activities"] != [])
 
