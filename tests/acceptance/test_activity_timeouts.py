@@ -83,27 +83,28 @@ async def test_the_time_runs_while_no_worker_is_alive(app: loom.Loom) -> None:
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 async def test_an_activity_that_has_begun_in_time_may_go_on(app: loom.Loom, where: str) -> None:
-    may_end = asyncio.Event()
+    async def trial(seconds: float) -> None:
+        may_end = asyncio.Event()
 
-    @loom.activity(schedule_to_start_timeout=timedelta(milliseconds=200))
-    async def long() -> None:
-        STARTED.append(1)
-        await may_end.wait()
+        @loom.activity(schedule_to_start_timeout=seconds)
+        async def long() -> None:
+            STARTED.append(1)
+            await may_end.wait()
 
-    workflow = waiting_for(long)
-    workers = [app.worker(workflows=[workflow], activities=[long] if where == "here" else [])]
-    if where == "elsewhere":
-        workers.append(app.worker(activities=[long]))
-    for worker in workers:
-        await worker.__aenter__()
-    handle = await app.start(workflow)
-    await eventually(lambda: len(STARTED) == 1)
-    await asyncio.sleep(0.3)
-    assert (await handle.info()).status is loom.RunStatus.RUNNING
-    may_end.set()
-    assert await handle.result(30) == ["in time"]
-    for worker in workers:
-        await worker.close()
+        workflow = waiting_for(long)
+        here, there = ([long], []) if where == "here" else ([], [long])
+        async with (
+            app.worker(workflows=[workflow], activities=here),
+            app.worker(activities=there) if there else nullcontext(),
+        ):
+            handle = await app.start(workflow)
+            await eventually(lambda: len(STARTED) > 0, 2 * seconds)
+            await asyncio.sleep(1.5 * seconds)
+            assert (await handle.info()).status is loom.RunStatus.RUNNING
+            may_end.set()
+            assert await handle.result(30) == ["in time"]
+
+    await given_time(trial, 0.2, 2, 10)
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere", "nowhere"])
@@ -163,10 +164,13 @@ async def test_a_retry_that_would_come_too_late_is_not_waited_for(app: loom.Loom
 
 
 async def test_deadlines_outlive_their_worker(app: loom.Loom) -> None:
-    workflow = waiting_for(loom.with_options(endless, schedule_to_close_timeout=4 * SHORT))
-    async with app.worker(workflows=[workflow]):
-        handle = await app.start(workflow)
-        wake_at = (await handle.info()).wake_at
-        assert wake_at is not None
-    async with app.worker(workflows=[workflow]):
-        assert (await handle.result(30))[0] == TimeoutType.SCHEDULE_TO_CLOSE
+    async def trial(seconds: float) -> None:
+        workflow = waiting_for(loom.with_options(endless, schedule_to_close_timeout=seconds))
+        async with app.worker(workflows=[workflow]):
+            handle = await app.start(workflow)
+            wake_at = (await handle.info()).wake_at
+            assert wake_at is not None
+        async with app.worker(workflows=[workflow]):
+            assert (await handle.result(30))[0] == TimeoutType.SCHEDULE_TO_CLOSE
+
+    await given_time(trial, 0.2, 2, 10)

@@ -143,37 +143,40 @@ def test_outside_of_any_attempt_a_heartbeat_says_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["async", "thread"])
 async def test_a_silent_attempt_is_given_up_and_tried_again(app: loom.Loom, kind: str) -> None:
-    released = threading.Event()
-    told = threading.Event()
+    async def trial(silence: float) -> None:
+        released = threading.Event()
+        told = threading.Event()
 
-    @loom.activity(name="silent", heartbeat_timeout=0.05, retry=QUICK)
-    async def silent_async() -> int:
-        attempt = loom.activity_info().attempt
-        if attempt == 1:
-            await asyncio.Event().wait()
-        return attempt
+        @loom.activity(name="silent", heartbeat_timeout=silence, retry=QUICK)
+        async def silent_async() -> int:
+            attempt = loom.activity_info().attempt
+            if attempt == 1:
+                await asyncio.Event().wait()
+            return attempt
 
-    @loom.activity(name="silent", heartbeat_timeout=0.05, retry=QUICK)
-    def silent_thread() -> int:
-        info = loom.activity_info()
-        if info.attempt == 1:
-            released.wait(20)
-            try:
-                loom.heartbeat()
-            except loom.ActivityCancelledError:
-                if info.cancelled:
-                    told.set()
-        return info.attempt
+        @loom.activity(name="silent", heartbeat_timeout=silence, retry=QUICK)
+        def silent_thread() -> int:
+            info = loom.activity_info()
+            if info.attempt == 1:
+                released.wait(60)
+                try:
+                    loom.heartbeat()
+                except loom.ActivityCancelledError:
+                    if info.cancelled:
+                        told.set()
+            return info.attempt
 
-    silent: Any = silent_async if kind == "async" else silent_thread
-    workflow = calling(silent)
-    try:
-        async with app.worker(workflows=[workflow], activities=[silent]):
-            assert await (await app.start(workflow)).result(30) == 2
-    finally:
-        released.set()
-    if kind == "thread":
-        assert await asyncio.to_thread(told.wait, 10)
+        silent: Any = silent_async if kind == "async" else silent_thread
+        workflow = calling(silent)
+        try:
+            async with app.worker(workflows=[workflow], activities=[silent]):
+                assert await (await app.start(workflow)).result(30) == 2
+        finally:
+            released.set()
+        if kind == "thread":
+            assert await asyncio.to_thread(told.wait, 30)
+
+    await given_time(trial, 0.05, 1, 10)
 
 
 async def test_silence_is_told_apart_from_slowness(app: loom.Loom) -> None:

@@ -12,7 +12,7 @@ import pytest
 import loom
 from loom import RunStatus
 from loom.testing import WorkflowEnvironment
-from tests.conditions import eventually
+from tests.conditions import eventually, given_time
 from tests.faults import Fault, Faulty, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -146,25 +146,29 @@ async def test_tags_and_memo_come_along(
 
 
 @loom.workflow
-class Napping(loom.Workflow[None, None]):
-    async def run(self, ctx: Context) -> str:
-        await ctx.sleep(timedelta(seconds=ctx.random.uniform(0.5, 1)))
+class Napping(loom.Workflow[float, None]):
+    async def run(self, ctx: loom.WorkflowContext[float, None]) -> str:
+        await ctx.sleep(timedelta(seconds=ctx.input * ctx.random.uniform(1, 2)))
         return "rested"
 
 
 async def test_an_imported_run_wakes_when_its_timer_is_due(
     app: loom.Loom, new_dsn: Callable[[], str]
 ) -> None:
-    async with app.worker(workflows=[Napping]):
-        napping = await app.start(Napping)
-        await eventually(lambda: is_idle(napping))
-        history = await napping.export()
-        wake_at = (await napping.info()).wake_at
-    async with loom.Loom(new_dsn()) as other:
-        handle = await other.import_history(history, open=True)
-        assert (await handle.info()).wake_at == wake_at
-        async with other.worker(workflows=[Napping]):
-            assert await handle.result() == "rested"
+    async def trial(seconds: float) -> None:
+        async with app.worker(workflows=[Napping]):
+            napping = await app.start(Napping, seconds)
+            await eventually(lambda: is_idle(napping), seconds)
+            history = await napping.export()
+            wake_at = (await napping.info()).wake_at
+        assert wake_at is not None
+        async with loom.Loom(new_dsn()) as other:
+            handle = await other.import_history(history, open=True)
+            assert (await handle.info()).wake_at == wake_at
+            async with other.worker(workflows=[Napping]):
+                assert await handle.result() == "rested"
+
+    await given_time(trial, 0.5, 5)
 
 
 async def test_an_imported_run_takes_its_signal(app: loom.Loom, new_dsn: Callable[[], str]) -> None:
