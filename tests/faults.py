@@ -22,6 +22,7 @@ READS = frozenset(
     {
         "current_time",
         "read_history",
+        "read_beginnings",
         "read_logs",
         "find_run",
         "find_answer",

@@ -46,7 +46,8 @@ class _Intercepted:
 InterceptedRepository: Any = type(
     "InterceptedRepository",
     (_Intercepted, Repository),
-    {name: _delegated(name) for name in Repository.__abstractmethods__},
+    # All of the port, also what a store need not write itself.
+    {name: _delegated(name) for name in dir(Repository) if not name.startswith("_")},
 )
 """A repository whose calls go through an ``Intercept``."""
 

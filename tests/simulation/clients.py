@@ -135,7 +135,11 @@ class Player:
         if step.deed is Deed.START:
             key = "key" if script.is_keyed else None
             handle = await node.app.start(
-                Program, script.program, id=script.workflow_id, idempotency_key=key
+                Program,
+                script.program,
+                id=script.workflow_id,
+                idempotency_key=key,
+                delay=script.delay,
             )
             self.run_id = handle.run_id
             return None

@@ -60,6 +60,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.start = start
         self.steps = 0
         self.trace = 0
+        self.current: Strand | None = None
+        """Who goes on just now, whatever context its code has been given."""
         self.is_stuck = False
         """Whether somebody has seen that it leads nowhere."""
         self.tasks: list[asyncio.Task[Any]] = []
@@ -139,6 +141,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.now += STEP
         self.trace = zlib.crc32(struct.pack("<dI", self.now, strand.number), self.trace)
         self._fire(self.now)
+        self.current = strand
         handle._run()
 
     def _pass_time(self, until: float) -> bool:

@@ -7,7 +7,14 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
-from tests.simulation.programs import some_program, wanted
+from tests.simulation.programs import (
+    DEADLY,
+    some_long_chain,
+    some_program,
+    some_short,
+    some_wide,
+    wanted,
+)
 
 
 class Fault(StrEnum):
@@ -98,6 +105,8 @@ class Script:
     """Whose process it is part of."""
     steps: tuple[Step, ...]
     is_keyed: bool = False
+    delay: float | None = None
+    """Seconds after which its code is to begin."""
 
     @property
     def deeds(self) -> frozenset[Deed]:
@@ -130,12 +139,82 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def is_calm(self) -> bool:
+        """Whether nothing goes wrong, nor takes so long that anything could be lost by it."""
+        return not self.blows and not self.fault_rate and self.latency <= 0.01
+
+    @property
     def nodes(self) -> int:
         return self.workers + 1
 
 
 def make_plan(seed: int) -> Plan:
-    """The plan that a seed stands for."""
+    """The plan that a seed stands for; for every other one with more of something."""
+    plan, chance = plain_plan(seed), Random(f"more {seed}")
+    return chance.choice((_plain, _plain, _plain, _crowded, _wide, _long, _deadly))(plan, chance)
+
+
+def _plain(plan: Plan, chance: Random) -> Plan:
+    return plan
+
+
+def _crowded(plan: Plan, chance: Random) -> Plan:
+    """Many clients of one process, who begin at once; sometimes nothing goes wrong."""
+    node = chance.randrange(plan.nodes)
+    scripts = tuple(
+        Script(f"c{n}", some_short(chance), 0.0, node, _to_its_end(), True, _delay(chance))
+        for n in range(chance.randrange(6, 13))
+    )
+    plan = replace(plan, scripts=(*plan.scripts, *scripts))
+    if chance.random() < 0.5:
+        return _calmed(plan, chance)
+    # What they ask for together is refused as a whole.
+    return replace(plan, call_faults=(CallFault.SPOILED,), fault_rate=0.5)
+
+
+def _wide(plan: Plan, chance: Random) -> Plan:
+    node = chance.randrange(plan.nodes)
+    wide = Script("wide", some_wide(chance), 0.0, node, _to_its_end(), True, _delay(chance))
+    plan = replace(plan, scripts=(*plan.scripts, wide))
+    return _calmed(replace(plan, settings=plan.settings | {"concurrency": 1000}), chance)
+
+
+def _long(plan: Plan, chance: Random) -> Plan:
+    program, node = some_long_chain(chance), chance.randrange(plan.nodes)
+    said = [
+        Step(Deed.SIGNAL, chance.choice((0.0, 0.02, 0.1)), f"signal-{n}", n, f"long-{n}")
+        for _, n in wanted(program)
+    ]
+    steps = (Step(Deed.START), *said, Step(Deed.RESULT))
+    return replace(plan, scripts=(*plan.scripts, Script("long", program, 0.0, node, steps, True)))
+
+
+def _deadly(plan: Plan, chance: Random) -> Plan:
+    """Its client is in a process that has no worker: it would die with it, and begin anew."""
+    deadly = Script(DEADLY_ID, DEADLY, 0.0, plan.workers, _to_its_end(), True)
+    return replace(plan, scripts=(*plan.scripts, deadly))
+
+
+DEADLY_ID: Final = "deadly"
+
+
+def _to_its_end() -> tuple[Step, ...]:
+    return (Step(Deed.START), Step(Deed.RESULT))
+
+
+def _delay(chance: Random) -> float | None:
+    return chance.choice((None, None, 0.3, 2.0))
+
+
+def _calmed(plan: Plan, chance: Random) -> Plan:
+    """Half of them without any fault."""
+    if chance.random() < 0.5:
+        return plan
+    return replace(plan, blows=(), call_faults=(), fault_rate=0.0, latency=min(plan.latency, 0.01))
+
+
+def plain_plan(seed: int) -> Plan:
+    """Few programs of few parts."""
     chance = Random(seed)
     workers = chance.choice((1, 2, 2, 3))
     scripts = tuple(

@@ -40,6 +40,8 @@ class World:
     """Each that came to its end, in order."""
     take_time: Callable[[], Awaitable[None]] = field(default=lambda: asyncio.sleep(0))
     """How long an activity takes that is a coroutine."""
+    die: Callable[[], None] = field(default=lambda: None)
+    """What deadly code does to the process that it runs in."""
     hour: timedelta = HOUR
     """How long an hour is: where time is not skipped while others look for work, a short one."""
 
@@ -93,7 +95,28 @@ async def undo(number: int) -> None:
     WORLD.do(f"undo {number}", None)
 
 
-ACTIVITIES = (square, square_in_thread, flaky, fail, undo)
+@loom.activity
+async def lengthy(number: int) -> int:
+    """Takes so long that a turn is written while it goes on, be it local."""
+    await asyncio.sleep(0.6)
+    return WORLD.do(f"lengthy {number}", number + 1)
+
+
+@loom.activity(
+    retry=loom.RetryPolicy(maximum_attempts=50, initial_interval=timedelta(seconds=0.2), backoff=1),
+    heartbeat_timeout=timedelta(seconds=2),
+)
+async def in_steps(number: int) -> int:
+    """Goes on from where the attempt before had come to."""
+    for step in range(loom.activity_info().heartbeat_details(type=int) or 0, 3):
+        await asyncio.sleep(0.1)
+        loom.heartbeat(step + 1)
+        if step == 1 and loom.activity_info().attempt == 1:
+            WORLD.fail("not at the first try")
+    return WORLD.do(f"in steps {number}", number + 2)
+
+
+ACTIVITIES = (square, square_in_thread, flaky, fail, undo, lengthy, in_steps)
 
 
 # --- what leaves do ------------------------------------------------------------------------------
@@ -177,6 +200,23 @@ _LEAVES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
     "impatient": _impatient,
 }
 
+
+async def _slow_local(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.local_activity(lengthy, node["number"])
+
+
+async def _in_steps(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.activity(in_steps, node["number"])
+
+
+async def _deadly(run: Program, ctx: Ctx, node: Node) -> Any:
+    WORLD.die()
+    return "survived"
+
+
+_MORE = {"slow local": _slow_local, "in steps": _in_steps, "deadly": _deadly}
+"""Leaves that only richer plans have."""
+
 _MESSAGES = {"signal": _signal, "flag": _flag, "update": _update}
 """What waits for something from outside, which is sent to the first run of a program alone."""
 
@@ -253,7 +293,7 @@ _BRANCHES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
     "undone saga": _undone_saga,
 }
 _CHILDREN = {"child": _child, "failing child": _failing_child}
-_ALL = {**_LEAVES, **_MESSAGES, **_BRANCHES, **_CHILDREN, "raise": _raise}
+_ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, "raise": _raise}
 
 
 @loom.workflow
@@ -362,6 +402,36 @@ def _some_leaf(chance: Random, kinds: Any) -> Node:
     return {"kind": chance.choice(sorted(kinds)), "number": chance.randrange(4)}
 
 
+def some_wide(chance: Random) -> Node:
+    """Much at the same time, several times."""
+    kinds = {**_LEAVES, "slow local": None, "in steps": None}
+    parts = []
+    for _ in range(chance.randrange(1, 6)):
+        few = chance.sample(sorted(kinds), 2)
+        nodes = [_some_leaf(chance, few) for _ in range(chance.randrange(4, 9))]
+        parts.append({"kind": chance.choice(("gather", "group", "as completed")), "nodes": nodes})
+    return {"kind": "sequence", "nodes": parts}
+
+
+def some_long_chain(chance: Random) -> Node:
+    """Short runs, one after the other, to which much is said all the while."""
+    links = [{"kind": "sequence", "nodes": [_some_leaf(chance, ("activity", "state", "sleep"))]}]
+    links *= chance.randrange(3, 7)
+    heard = [{"kind": "signal", "number": number} for number in range(chance.randrange(2, 6))]
+    return {"kind": "chain", "nodes": [*links, {"kind": "gather", "nodes": heard}]}
+
+
+def some_short(chance: Random) -> Node:
+    kinds = ("activity", "state", "side effect", "in steps", "slow local")
+    return {"kind": "sequence", "nodes": [_some_leaf(chance, kinds)]}
+
+
+DEADLY: Node = {
+    "kind": "sequence",
+    "nodes": [{"kind": kind, "number": 1} for kind in ("activity", "deadly", "activity")],
+}
+
+
 def expected(node: Node) -> Any:
     """What a program returns that nobody interrupts, worked out without Loom."""
     number = node.get("number", 0)
@@ -371,6 +441,10 @@ def expected(node: Node) -> Any:
             return number * number
         case "flaky":
             return -number
+        case "slow local":
+            return number + 1
+        case "in steps":
+            return number + 2
         case "failing":
             return f"{number} is not wanted"
         case "state" | "side effect" | "signal":
@@ -387,6 +461,7 @@ def expected(node: Node) -> Any:
 
 _FIXED = {
     "sleep": "slept",
+    "deadly": "survived",
     "patched": True,
     "impatient": "too late",
     "failing child": "as it was told",

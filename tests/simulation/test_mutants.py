@@ -17,6 +17,8 @@ QUICK: Final = (
     "attempts are not counted",
     "a closed run keeps its tasks",
     "a released run forgets its inbox",
+    "of several arrivals one is taken",
+    "a long turn is not counted in full",
 )
 """Those that hardly a history does not show, so that it matters little which are looked at."""
 

@@ -75,6 +75,7 @@ class Trial:
                 patch("loom.identifiers._random_bytes", self._ids.randbytes),
                 patch("random.random", self._work.random),
                 patch.object(WORLD, "take_time", self._take_time),
+                patch.object(WORLD, "die", self._die),
                 patch.object(WORLD, "hour", timedelta(seconds=1.5)),
                 loop,
             ):
@@ -86,6 +87,15 @@ class Trial:
         # The same for every attempt of one: where it takes longer than a lease, it always does.
         drawn = zlib.crc32(loom.activity_info().activity_key.encode()) / 2**32
         await asyncio.sleep(0.0 if drawn < 0.3 else 3.0 if drawn > 0.95 else 0.1 * drawn)
+
+    def _die(self) -> None:
+        """Code ends the process that it runs in; when all is quiet, it has been mended."""
+        node = next((one for one in self.nodes if one.main is self.loop.current), None)
+        if node is None or node.is_over or self.network.is_quiet:
+            return
+        self.network.counts["processes ended by a workflow"] += 1
+        node.end()
+        self._context_of_world.run(self._replace_later, self.nodes.index(node), 0.1)
 
     # --- what happens ---
 
@@ -267,6 +277,7 @@ class Trial:
             *self._oddities(),
             *in_order(self.players, evidence.dump),
             *cancelled_runs_are_cancelled(evidence.dump),
+            *self._losses(),
         ]
         for run in evidence.dump.runs:
             network.counts[f"run {run.run.status.value}"] += 1
@@ -275,6 +286,13 @@ class Trial:
             network.counts[f"told {told.outcome.value} {told.asked.value}"] += 1
         loop.note(repr([run.events for run in evidence.dump.runs]))
         return Report(self.plan, violations, loop.trace, loop.steps, loop.now, network.counts)
+
+    def _losses(self) -> Iterator[Violation]:
+        lost = self.network.counts["transition lost"]
+        # A run that is given back may be claimed again before its owner hears of it.
+        if lost > 3 and self.plan.is_calm:
+            what = f"{lost} turns were lost although nothing went wrong"
+            yield Violation(Invariant.GAPLESS_AND_FENCED, what)
 
     def _oddities(self) -> Iterator[Violation]:
         for player in self.players:
