@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from loom.history.status import RunStatus
 from loom.identifiers import MICROS_PER_SECOND, Micros, RunKey
 from loom.runner.owned_run import OwnedRun
 from loom.storage.records import RunRecord
@@ -56,7 +57,8 @@ class Suspects:
         """Why it is set apart, and for how long. Not for long at first, since it may have been
         there by chance; and then it is tried rarely, since that may cost a worker and all that
         runs in it."""
-        again = run.lost_owners - self._limit
+        # Some of its owners may have been lost before they could set it apart, and not of it.
+        again = run.lost_owners - self._limit if run.status is RunStatus.BLOCKED else 0
         wait = _WAITS[min(again, len(_WAITS) - 1)] * MICROS_PER_SECOND
         return _REASON.format(run.lost_owners), wait
 

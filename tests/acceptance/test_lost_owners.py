@@ -118,6 +118,19 @@ async def test_a_run_that_goes_on_losing_workers_is_tried_ever_more_rarely(
         assert await handle.status() is RunStatus.BLOCKED
 
 
+async def test_how_long_is_not_told_by_workers_that_were_lost_before_they_set_it_apart(
+    dsn: str,
+) -> None:
+    async with loom.Loom(dsn) as app:
+        handle = await a_waiting_run(app, "deadly")
+        await leave_behind(dsn, 6)
+        async with app.worker(workflows=[Waiting]):
+            await has_status(handle, RunStatus.BLOCKED)
+        info = await handle.info()
+    assert info.wake_at is not None
+    assert info.wake_at - info.updated_at == timedelta(seconds=30)
+
+
 async def test_what_was_set_apart_is_tried_when_somebody_says_so(dsn: str) -> None:
     async with loom.Loom(dsn) as app:
         handle = await a_waiting_run(app, "deadly")
