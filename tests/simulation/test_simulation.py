@@ -57,6 +57,11 @@ def test_what_was_once_violated_is_kept(tier: Tier, seed: int) -> None:
     assert run_plan(plain_plan(seed), tier).violations == []
 
 
+@pytest.mark.parametrize("seed", [1123, 1861])
+def test_what_was_once_violated_by_more_of_something_is_kept(seed: int) -> None:
+    assert run_plan(make_plan(seed)).violations == []
+
+
 class LongWork(Trial):
     """Where each activity takes much longer than a lease."""
 
