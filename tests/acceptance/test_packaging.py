@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -140,3 +141,37 @@ def test_the_installed_cli_migrates_a_database(environment: Path, tmp_path: Path
 
 def test_the_installed_cli_has_the_demo(environment: Path, tmp_path: Path) -> None:
     assert "demo" in run(environment / "bin/loom", "demo", "--help", cwd=tmp_path)
+
+
+def test_a_store_is_written_and_tested_as_its_page_says(
+    uv: str, wheel: Path, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/stores.md").read_text()
+    folder, environment = tmp_path / "store", tmp_path / "environment"
+    folder.mkdir()
+    for name, code in re.findall(r"```python (\w+\.py)\n(.*?)```", page, re.DOTALL):
+        (folder / name).write_text(code)
+    (entry_point,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (folder / "pyproject.toml").write_text(PROJECT + entry_point)
+    run(uv, "venv", "--quiet", environment)
+    needed = ("pytest", "pytest-asyncio", "hypothesis")
+    run(uv, "pip", "install", "--quiet", wheel, folder, *needed, VIRTUAL_ENV=str(environment))
+    quickly = ("-q", "-x", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
+    python = environment / "bin/python"
+    told = run(python, "-m", "pytest", *quickly, "test_counted_store.py", cwd=folder)
+    assert "passed" in told
+
+
+PROJECT = """\
+[project]
+name = "counted-store"
+version = "1.0"
+
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[tool.hatch.build.targets.wheel]
+include = ["counted_store.py"]
+
+"""

@@ -31,6 +31,7 @@ pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in iter_
 
 from loom.testing.conformance.suite import (  # noqa: E402
     ActivitiesConformance,
+    AnswersConformance,
     ChainsConformance,
     ClaimsConformance,
     ConcurrencyConformance,
@@ -46,12 +47,14 @@ from loom.testing.conformance.suite import (  # noqa: E402
     StartsConformance,
     StatefulConformance,
     StoreConformance,
+    SuspectsConformance,
     TransitionsConformance,
     WorkflowsConformance,
 )
 
 __all__ = [
     "ActivitiesConformance",
+    "AnswersConformance",
     "ChainsConformance",
     "ClaimsConformance",
     "ConcurrencyConformance",
@@ -67,6 +70,7 @@ __all__ = [
     "StartsConformance",
     "StatefulConformance",
     "StoreConformance",
+    "SuspectsConformance",
     "TransitionsConformance",
     "WorkflowsConformance",
 ]
