@@ -127,14 +127,17 @@ def test_a_turn_that_is_debugged_is_left_alone(
 
 
 def test_a_long_replay_that_gets_on_is_no_slow_turn(reports: list[logging.LogRecord]) -> None:
+    pause = 0.0
+
     async def code(ctx: Ctx) -> None:
-        for number in range(40):
-            # Every step takes less than the limit, all of them together take more.
-            time.sleep(LIMIT / 1_000_000 / 8)
+        for number in range(30):
+            time.sleep(pause)
             await ctx.activity(add, number)
 
     run = SimulatedRun(workflow_of(code), guards="off").start().run(add)
     again = new_instance(run.workflow, guards="off")
+    # Every step takes far less than the limit, all of them together take more.
+    pause = LIMIT / 1_000_000 / 2
     with watching(10 * LIMIT) as watch, watch.turn(again):
         again.replay_until_block(enumerate(run.history, start=1))
     assert again.status == run.status
