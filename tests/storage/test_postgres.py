@@ -13,6 +13,7 @@ import pytest
 from loom.errors import StoreError, StoreUnavailableError
 from loom.storage.records import RunFilter
 from loom.storage.sql import migrations, postgres
+from loom.storage.sql.dialects import Statement
 from loom.storage.sql.dsn import PostgresDsn, parse_dsn
 from loom.storage.sql.postgres import PostgresStore
 from loom.storage.sql.transactions import Query, Transaction
@@ -324,3 +325,43 @@ async def test_a_topic_too_long_to_send_stays_at_home(store: PostgresStore) -> N
     assert heard == [long]
     await asyncio.sleep(0.05)
     assert store.notifier.crosses_processes
+
+
+def said(sql: str) -> Query:
+    return Query(Statement(sql, lambda _: ()))
+
+
+async def session_of(store: PostgresStore) -> int:
+    [[pid]] = await store.database.write_at_once(said("SELECT pg_backend_pid()"))
+    assert isinstance(pid, int)
+    return pid
+
+
+def reading(sql: str) -> Transaction[None]:
+    yield said(sql)
+
+
+async def test_a_refused_statement_costs_no_connection(store: PostgresStore) -> None:
+    before = await session_of(store)
+    with pytest.raises(StoreError, match="division by zero"):
+        await store.database.write_at_once(said("SELECT 1 / 0"))
+    with pytest.raises(StoreError, match="division by zero"):
+        await store.database.read(reading("SELECT 1 / 0"))
+    with pytest.raises(StoreError, match="division by zero"):
+        await store.database.write(reading("SELECT 1 / 0"))
+    assert await session_of(store) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT pg_terminate_backend(pg_backend_pid())", "BEGIN; SELECT 1 / 0"],
+    ids=["ended", "in a transaction"],
+)
+async def test_a_session_that_is_not_as_it_was_is_not_used_again(
+    store: PostgresStore, sql: str
+) -> None:
+    before = await session_of(store)
+    with pytest.raises(asyncpg.PostgresError):
+        async with store.database._connection() as connection:
+            await connection.execute(sql)
+    assert await session_of(store) != before

@@ -171,7 +171,8 @@ class PostgresDatabase(Database):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of the pool, thrown away when anything goes wrong with it."""
+        """A connection of the pool, thrown away when anything goes wrong with it, and not when the
+        server has only refused a statement."""
         pooled = await self._engine.raw_connection()
         # A server that restarts closes all of them at once.
         while _driver_connection(pooled).is_closed():
@@ -179,8 +180,11 @@ class PostgresDatabase(Database):
             pooled = await self._engine.raw_connection()
         try:
             yield _driver_connection(pooled)
-        except BaseException:
-            pooled.invalidate()
+        except BaseException as error:
+            if _is_as_before(_driver_connection(pooled), error):
+                pooled.close()
+            else:
+                pooled.invalidate()
             raise
         pooled.close()
 
@@ -225,8 +229,10 @@ class PostgresDatabase(Database):
                 warnings.append(str(message))
 
         connection.add_log_listener(listen)
-        yield
-        connection.remove_log_listener(listen)
+        try:
+            yield
+        finally:
+            connection.remove_log_listener(listen)
         if warnings:
             # As when the wait for a synchronous standby is cancelled: committed here, perhaps not
             # there, and yet reported as a success.
@@ -245,6 +251,23 @@ class PostgresDatabase(Database):
 
 
 _CLOCK: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+def _is_as_before(connection: asyncpg.Connection, error: BaseException) -> bool:
+    """Whether the session goes on: one statement was refused, and left nothing behind."""
+    if not isinstance(error, asyncpg.PostgresError) or connection.is_closed():
+        return False
+    ends_session = (error.sqlstate or "").startswith(_SESSION_ENDS)
+    return not ends_session and not connection.is_in_transaction()
+
+
+_SESSION_ENDS: Final = (
+    "08",  # the connection is lost
+    "25P",  # idle within a transaction, and ended for that
+    "57",  # shut down, crashed, cancelled
+    "58",  # I/O error
+    "XX",  # a bug of the server's, or damage
+)
 
 
 def _driver_connection(pooled: PoolProxiedConnection) -> asyncpg.Connection:
