@@ -58,6 +58,7 @@ async def revive(
     Raises ``HistoryError`` when the history is damaged and ``NonDeterministicWorkflowError`` when
     the code does not fit it.
     """
+    _check_row(run)
     history = await read_history(run, repository)
     instance = new_instance(
         workflow,
@@ -70,6 +71,13 @@ async def revive(
     with slow_turns.turn(instance) if slow_turns else nullcontext():
         instance.replay_until_block(history)
     return instance
+
+
+def _check_row(run: RunRecord) -> None:
+    """SQLite keeps whatever somebody puts into a column, and nobody can use bytes as an id."""
+    for what in ("workflow_id", "run_id", "name", "version", "queue"):
+        if not isinstance(getattr(run, what), str):
+            raise HistoryError(f"The row of run {run.run_id!r} is damaged: its {what} is no text.")
 
 
 async def read_history(run: RunRecord, repository: HistoryRepository) -> list[tuple[int, Stamped]]:

@@ -144,6 +144,47 @@ async def test_damage_blocks_its_run_alone(dsn: str, damage: str) -> None:
         assert await handle.status() is RunStatus.TERMINATED
 
 
+BYTES = [
+    "UPDATE workflows SET run_id = x'ff00'",
+    "UPDATE workflows SET workflow_id = x'ff00'",
+    "UPDATE events SET type = x'ff00' WHERE sequence = 2",
+    "UPDATE events SET message_id = x'ff00' WHERE sequence = 1",
+    "UPDATE inbox SET type = x'ff00'",
+    "UPDATE inbox SET message_id = x'ff00'",
+]
+
+
+@pytest.mark.parametrize("damage", BYTES)
+async def test_bytes_where_sqlite_should_have_a_text_stop_their_run_alone(
+    migrated_sqlite_dsn: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with loom.Loom(migrated_sqlite_dsn) as app:
+        handle = await waiting_run(app)
+        await handle.signal("go", "!")
+        await tamper(migrated_sqlite_dsn, damage)
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+
+            async def has_stopped() -> bool:
+                runs = await app.list(name="Sending")
+                return runs[0].status in (RunStatus.BLOCKED, RunStatus.COMPLETED)
+
+            await eventually(has_stopped)
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+    for kind in ("TypeError", "AttributeError"):
+        assert kind not in caplog.text
+
+
+async def test_a_call_that_meets_bytes_for_a_text_gets_an_error_of_looms(
+    migrated_sqlite_dsn: str,
+) -> None:
+    async with loom.Loom(migrated_sqlite_dsn) as app:
+        handle = await waiting_run(app)
+        await tamper(migrated_sqlite_dsn, "UPDATE workflows SET first_run_id = x'ff00'")
+        with pytest.raises(loom.StoreError, match="of no kind that fits"):
+            await handle.terminate()
+
+
 async def test_of_a_history_with_a_gap_each_event_is_shown_once(dsn: str) -> None:
     async with loom.Loom(dsn) as app:
         handle = await waiting_run(app)

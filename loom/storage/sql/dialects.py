@@ -36,6 +36,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.dialects.sqlite.aiosqlite import dialect as aiosqlite_dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from loom.errors import StoreError
+
 type Parameters = Mapping[str, Any]
 type Insert = postgresql.Insert | sqlite.Insert
 type SqlType = BigInteger | Integer | LargeBinary | Text
@@ -257,7 +259,7 @@ class SqliteDialect(SqlDialect):
         return key.in_(select(values.c.value))
 
     def array(self, values: Sequence[Any]) -> Any:
-        return json.dumps(values)
+        return _json(values)
 
     def reaches(self, column: Column[Any], name: str) -> ColumnElement[bool]:
         return column >= bindparam(name, type_=Text())
@@ -276,8 +278,16 @@ class SqliteDialect(SqlDialect):
         return select(*items).subquery("pairs")
 
     def pair_parameters(self, pairs: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-        return {"pairs": json.dumps(pairs)}
+        return {"pairs": _json(pairs)}
 
 
 def _sql_type(python_type: type[Any]) -> BigInteger | Text:
     return BigInteger() if python_type is int else Text()
+
+
+def _json(values: Any) -> str:
+    try:
+        return json.dumps(values)
+    except TypeError as error:
+        # SQLite keeps whatever it is given: somebody has put bytes where a text should be.
+        raise StoreError(f"a value in the database is of no kind that fits: {error}") from error
