@@ -22,7 +22,7 @@ _HANDLE_RUN: Final = events.Handle._run.__code__
 _ASKING: Final = frozenset({"loom.authoring.asking", "loom.authoring.context"})
 """The modules whose coroutines hold something while they have not begun."""
 
-_DROPS: Final = ("POP_TOP", "POP_JUMP_", "STORE_")
+_DROPS: Final = ("POP_TOP", "POP_JUMP_", "TO_BOOL", "STORE_")
 """Of the function that called: the value is not used, only asked whether it is true, or replaced
 by another. Not what an exception makes it leave."""
 
