@@ -22,6 +22,8 @@ POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The whole suite runs in two processes, each with a Postgres of its own; what is named on the
     command line in one, as without xdist. ``-n`` says otherwise."""
+    # They must find the same tests, and the name of one may be made of a set.
+    os.environ.setdefault("PYTHONHASHSEED", "1")
     return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 

@@ -77,7 +77,7 @@ def round_trip(value: Any, declared: Any = Any) -> Any:
 
 
 LINE: Line = {"sku": "A", "count": 2}
-ORDER = Order(id=UUID(int=1), parcels=[Parcel(Decimal("1.50"), [LINE])], tags={"new", "big"})
+ORDER = Order(id=UUID(int=1), parcels=[Parcel(Decimal("1.50"), [LINE])], tags={"new"})
 MOMENT = datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=-3)))
 
 
