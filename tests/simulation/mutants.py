@@ -186,6 +186,10 @@ def _positions_repeat(original: Any) -> Any:
     return receive
 
 
+def _nobody_is_lost(original: Any) -> Any:
+    return lambda self, owner: False
+
+
 def _left_behind(original: Any) -> Any:
     def fill(self: Any, run: StoredRun, new: Any) -> None:
         left = {key: (one, one.left) for key, one in self._runs.items()}
@@ -375,6 +379,7 @@ MUTANTS: Final = (
     Mutant("the wake time is not written", _RUN, "apply", _no_wake_time),
     Mutant("answers are not kept", _RUN, "apply", _answers_forgotten),
     Mutant("a closed run keeps its tasks", _RUN, "_keep_or_give_back", _tasks_outlive_runs),
+    Mutant("lost owners are not counted", _RUN, "is_taken_over_by", _nobody_is_lost),
     Mutant("two messages have one position", _RUN, "receive", _positions_repeat),
     Mutant("a closed run's inbox is left behind", _STORE, "_fill_inbox", _left_behind),
     Mutant("two open runs have one id", _STORE, "_start", _two_open_of_one_id),

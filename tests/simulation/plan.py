@@ -192,7 +192,9 @@ def _long(plan: Plan, chance: Random) -> Plan:
 def _deadly(plan: Plan, chance: Random) -> Plan:
     """Its client is in a process that has no worker: it would die with it, and begin anew."""
     deadly = Script(DEADLY_ID, DEADLY, 0.0, plan.workers, _to_its_end(), True)
-    return replace(plan, scripts=(*plan.scripts, deadly))
+    # By a clock that is half a minute ahead it would be tried again at once, and then not for long.
+    blows = tuple(blow for blow in plan.blows if blow.fault is not Fault.CLOCK)
+    return _calmed(replace(plan, scripts=(*plan.scripts, deadly), blows=blows), chance)
 
 
 DEADLY_ID: Final = "deadly"

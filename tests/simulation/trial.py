@@ -293,6 +293,11 @@ class Trial:
         if lost > 3 and self.plan.is_calm:
             what = f"{lost} turns were lost although nothing went wrong"
             yield Violation(Invariant.GAPLESS_AND_FENCED, what)
+        deaths = self.network.counts["processes ended by a workflow"]
+        # Once it looks harmless: to whoever takes it over while its activity is to be run again.
+        if deaths > self.settings.max_lost_owners + 1 and self.plan.is_calm:
+            what = f"{deaths} processes were ended by one workflow, and nothing else went wrong"
+            yield Violation(Invariant.POISON_STOPS_ALONE, what)
 
     def _oddities(self) -> Iterator[Violation]:
         for player in self.players:
