@@ -227,8 +227,12 @@ def read_token(chance: Random) -> None:
 
 
 def load_settings(chance: Random) -> None:
-    names = [*Settings.model_fields, "nonsense"]
-    Settings.load(**{chance.choice(names): material.value(chance) for _ in range(2)})
+    sound = {name: field.default for name, field in Settings.model_fields.items()}
+    given = {chance.choice([*sound, "nonsense"]): material.value(chance) for _ in range(2)}
+    # Half of them as they may be, else hardly any would be taken.
+    if chance.random() < 0.5:
+        given = {name: sound[name] for name in given if name in sound}
+    Settings.load(**given)
 
 
 DSNS: Final = (

@@ -17,7 +17,7 @@ from tests.fuzz.targets import PURE, Target
 from tests.fuzz.trials import Outcome, try_many, try_one
 
 INPUTS = 5_000
-SLOW = 300
+SLOW = 600
 
 
 @pytest.fixture(autouse=True)
