@@ -89,7 +89,8 @@ async def deadly_workflows(stage: Stage) -> None:
             deaths = stage.told("died of a workflow")
         await talking
         stage.report.faults["workflows that ended their process"] += deaths
-        if deaths not in range(1, LOST_OWNERS + 2):
+        # Three, if no worker gave it back for reasons of its own, as a very slow one may.
+        if deaths not in range(1, 3 * LOST_OWNERS):
             stage.violation(f"I9: the deadly workflow ended {deaths} processes")
         await stage.worker(settings=settings, queue="deadly")
         await insist(deadly.retry)
