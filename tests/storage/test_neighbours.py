@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from loom.storage.notifier import (
     workflow_topic,
 )
 from loom.storage.sql import sqlite
+from loom.storage.sql.neighbours import FileNotifier
 from loom.storage.sql.sqlite import SqliteStore
 from loom.testing.conformance.scene import Scene, held_by, message
 from tests.conditions import eventually
@@ -103,6 +105,32 @@ async def test_who_comes_after_everybody_had_left_hears_too(
         await Scene(other.repository).send(message(run, f"message {number}"))
         await eventually(lambda heard=heard: bool(heard))
         unsubscribe()
+
+
+async def test_a_commit_that_is_in_the_log_long_before_it_is_seen_is_heard_of(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "loom.db-wal"
+    log.touch()
+    asked: list[int] = []
+    version = 1
+
+    async def ask() -> int:
+        asked.append(version)
+        return version
+
+    notifier = FileNotifier(str(tmp_path / "loom.db"), ask)
+    heard: list[str] = []
+    notifier.subscribe(MESSAGES, heard.append)
+    await eventually(lambda: bool(heard))
+    heard.clear()
+    log.write_bytes(b"frames that are still to be synced")
+    asked_before = len(asked)
+    await eventually(lambda: len(asked) > asked_before + 2)
+    assert not heard
+    version = 2
+    await eventually(lambda: bool(heard))
+    await notifier.close()
 
 
 async def test_a_store_that_is_closed_looks_no_more(store: SqliteStore, other: SqliteStore) -> None:

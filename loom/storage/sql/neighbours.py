@@ -23,8 +23,9 @@ _IDLE_TICK: Final = 0.05
 _KEEPS_WRITING: Final = 1.0
 """Seconds since others wrote last."""
 
-_GRAIN_NS: Final = 20_000_000
-"""How long file systems may take one moment for another."""
+_SETTLED_NS: Final = 2_000_000_000
+"""A commit is in the log before it can be seen, and a slow disk may lie between: so long after the
+log has changed SQLite is still asked. File systems also take one moment for another."""
 
 _FEW: Final = 32
 """More listeners than that would ask the database more than they would by themselves."""
@@ -77,7 +78,7 @@ class FileNotifier(InProcessNotifier):
             # Nobody has the file open who has written to it.
             return False
         log = status.st_mtime_ns, status.st_size
-        is_new = log != self._known_log or time.time_ns() - status.st_mtime_ns < _GRAIN_NS
+        is_new = log != self._known_log or time.time_ns() - status.st_mtime_ns < _SETTLED_NS
         self._known_log = log
         return is_new
 
