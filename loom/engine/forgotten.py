@@ -17,6 +17,8 @@ from opcode import opname
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
+from loom.engine.exception_watch import handled_so_far
+
 _HANDLE_RUN: Final = events.Handle._run.__code__
 
 _ASKING: Final = frozenset({"loom.authoring.asking", "loom.authoring.context"})
@@ -28,9 +30,7 @@ by another. Not what an exception makes it leave."""
 
 
 class Tracker(Protocol):
-    """Who is told of a coroutine that was forgotten, and counts the exceptions that are handled."""
-
-    handled: int
+    """Who is told of a coroutine that was forgotten."""
 
     def on_forgotten(self, call: str, code: CodeType, line: int) -> None: ...
 
@@ -40,7 +40,7 @@ def track(
 ) -> object:
     """What a coroutine is to hold until it begins."""
     # Not the frame itself, which has the coroutine.
-    told = partial(_let_go, tracker, tracker.handled, call, frame.f_code, frame.f_lasti)
+    told = partial(_let_go, tracker, handled_so_far(), call, frame.f_code, frame.f_lasti)
     return weakref.ref(coroutine, told)
 
 
@@ -52,10 +52,10 @@ def excuse(coroutine: object) -> None:
 
 
 def _let_go(
-    tracker: Tracker, handled: int, call: str, code: CodeType, position: int, gone: object
+    tracker: Tracker, handled: str, call: str, code: CodeType, position: int, gone: object
 ) -> None:
     # Whatever has been handled meanwhile may have kept the code from awaiting it.
-    if tracker.handled == handled and _is_forgotten(code, sys._getframe(1)):
+    if handled_so_far() == handled and _is_forgotten(code, sys._getframe(1)):
         tracker.on_forgotten(call, code, _line(code, position))
 
 

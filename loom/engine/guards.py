@@ -66,8 +66,6 @@ class Guard(LoopGuard):
         self._mode = mode
         self._workflow_id = workflow_id
         self._halt = halt
-        self.handled = 0
-        """How many exceptions the code has handled, or cleaned up after."""
 
     @property
     def is_strict(self) -> bool:
