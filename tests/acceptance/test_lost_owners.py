@@ -204,4 +204,6 @@ async def test_runs_that_were_there_when_workers_died_go_on(any_dsn: str) -> Non
                 await eventually(lambda n=number: len(began) == 5 * n)
                 cut_off(worker)
         async with app.worker(workflows=[Long], activities=[at_last]):
-            assert [await handle.result(10) for handle in handles] == ["at last"] * 5
+            # Who was there by chance each time, before it was seen to do no harm, may be set apart
+            # for half a minute.
+            assert [await handle.result(60) for handle in handles] == ["at last"] * 5
