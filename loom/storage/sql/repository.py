@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -89,11 +89,9 @@ class SqlRepository(Repository):
         if not left:
             return [WriteOutcome.WRITTEN] * len(transitions)
         # Mostly lost, which the other way tells for sure.
-        outcomes = iter(await self._write(lambda s: writes.write_transitions(s, left)))
-        return [
-            WriteOutcome.WRITTEN if turn.run_key in written else next(outcomes)
-            for turn in transitions
-        ]
+        others = await self._write(lambda s: writes.write_transitions(s, left))
+        known = (turn.run_key in written for turn in transitions)
+        return _merged(known, WriteOutcome.WRITTEN, others)
 
     # --- attempts of activities ------------------------------------------------------------------
 
@@ -121,11 +119,8 @@ class SqlRepository(Repository):
         if left:
             transaction = writes.complete_activity_tasks(self._statements, left)
             others = await self._database.write(transaction)
-        rest = iter(others)
-        return [
-            WriteOutcome.WRITTEN if (done.run_key, done.activity_id) in written else next(rest)
-            for done in completions
-        ]
+        known = ((done.run_key, done.activity_id) in written for done in completions)
+        return _merged(known, WriteOutcome.WRITTEN, others)
 
     async def record_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> Sequence[WriteOutcome]:
         if not heartbeats:
@@ -170,11 +165,8 @@ class SqlRepository(Repository):
             delivered = await plain_messages.send_plain_messages(self._database, messages, now)
         left = [message for message in messages if message.workflow_id not in delivered]
         others = await self._write(lambda s: writes.send_messages(s, left, now)) if left else []
-        rest = iter(others)
-        return [
-            SendOutcome.ACCEPTED if message.workflow_id in delivered else next(rest)
-            for message in messages
-        ]
+        known = (message.workflow_id in delivered for message in messages)
+        return _merged(known, SendOutcome.ACCEPTED, others)
 
     async def find_answer(self, chain: RunId, message_id: MessageId) -> Answer | None:
         transaction = run_keeping.find_answer(self._statements, chain, message_id)
@@ -234,3 +226,9 @@ class SqlRepository(Repository):
             with suppress(Overtaken):
                 return await self._database.write(begin(self._statements))
         raise StoreUnavailableError("the same workflow ids keep being started and continued")
+
+
+def _merged[T](is_done: Iterable[bool], done: T, others: Iterable[T]) -> list[T]:
+    """An outcome for each: of those that are done the same, of the others their own, in order."""
+    rest = iter(others)
+    return [done if each else next(rest) for each in is_done]
