@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from loom.identifiers import RunKey
 from loom.storage.records import Transition
@@ -63,6 +63,9 @@ def _write_in_steps(s: Statements, rows: TurnRows) -> Transaction[None]:
             yield Many(statement, each)
 
 
+_ALL_ACTIVITIES: Final = 0, 2**63 - 1
+
+
 @dataclass(slots=True)
 class TurnRows:
     """What turns write, by table."""
@@ -85,7 +88,8 @@ class TurnRows:
         return {
             "turns": self.turns,
             "events": self.events,
-            "finished": self.finished,
+            "ended": [(key, id_, id_) for key, id_ in self.finished]
+            + [(key, *_ALL_ACTIVITIES) for (key,) in self.closed],
             "tasks": self.tasks,
         }
 

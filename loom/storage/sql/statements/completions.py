@@ -55,7 +55,11 @@ class CompletionsAtOnce(StatementSet):
         gone = removed.cte("gone")
         counted = (
             update(workflows)
-            .where(_run.run_key == gone.c.run_key, ends.c.run_key == gone.c.run_key)
+            .where(
+                _run.run_key == gone.c.run_key,
+                ends.c.run_key == gone.c.run_key,
+                _run.closed_at.is_(None),
+            )
             .values(counted_in(not_before_start(ends.c.ended_at)))
             .returning(_run.run_key, _run.inbox_count)
             .cte("counted")

@@ -25,7 +25,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    union_all,
     update,
 )
 
@@ -52,7 +51,12 @@ TURN_ROW: Final[dict[str, SqlType]] = {
 }
 """A turn's fence, and what it makes of its run's row."""
 
-_TASK_KEY: Final[dict[str, SqlType]] = {"run_key": BigInteger(), "activity_id": BigInteger()}
+ENDED_ROW: Final[dict[str, SqlType]] = {
+    "run_key": BigInteger(),
+    "first_id": BigInteger(),
+    "last_id": BigInteger(),
+}
+"""Activities of a run that need their tasks no more, by their ids from the first to the last."""
 
 
 class TurnStatements(StatementSet):
@@ -121,42 +125,50 @@ class TurnsAtOnce(StatementSet):
 
     Its parts see the database as it was when it began, but each row as it is when it is locked: so
     fences hold, and what others have put into an inbox since counts.
+
+    For a row that has changed in between, Postgres looks again at the conditions under which it is
+    locked or written. What a part that writes has returned is then known only where it is joined
+    directly: within a UNION or another query it seems to be empty, and the row would be left out.
     """
 
     dialect: PostgresDialect
 
     @cached_property
     def write(self) -> Statement:
-        """Given rows of ``turns``, ``events``, ``finished`` tasks and new ``tasks``; the keys of
+        """Given rows of ``turns``, ``events``, ``ended`` activities and new ``tasks``; the keys of
         the runs whose turns are written come back."""
         tables = {
             "turns": TURN_ROW,
             "events": types_of(events.columns),
-            "finished": _TASK_KEY,
+            "ended": ENDED_ROW,
             "tasks": types_of(tasks.columns),
         }
         given = {name: self.dialect.table(name, columns) for name, columns in tables.items()}
         turns = select(*given["turns"].c).cte("turns")
-        saved = _saved(turns)
+        locked = _locked(turns)
+        saved = _saved(turns, locked)
         parts = (
             _insert_into(events, given["events"], saved).cte("appended"),
             _insert_into(tasks, given["tasks"], saved).cte("added"),
-            _delete_tasks(given["finished"], saved).cte("removed"),
+            _delete_tasks(given["ended"], locked, saved).cte("removed"),
             _empty_inboxes(turns, saved).cte("emptied"),
         )
         return self.dialect.compile_tables(select(saved.c.run_key).add_cte(*parts), tables)
 
 
-def _saved(turns: CTE) -> CTE:
-    locked = (
+def _locked(turns: CTE) -> CTE:
+    return (
         select(_run.run_key)
         .where(_run.run_key.in_(select(turns.c.key)))
         .order_by(_run.run_key)
         .with_for_update(of=workflows)
         .cte("locked")
     )
+
+
+def _saved(turns: CTE, locked: CTE) -> CTE:
     query = _save(dict(turns.c.items())).where(_run.run_key == locked.c.run_key)
-    return query.returning(_run.run_key, _run.closed_at).cte("saved")
+    return query.returning(_run.run_key).cte("saved")
 
 
 def _insert_into(table: Table, rows: FromClause, saved: CTE) -> Insert:
@@ -164,20 +176,15 @@ def _insert_into(table: Table, rows: FromClause, saved: CTE) -> Insert:
     return insert(table).from_select(list(rows.c.keys()), wanted)
 
 
-def _delete_tasks(finished: FromClause, saved: CTE) -> Delete:
-    is_saved = finished.c.run_key.in_(select(saved.c.run_key))
-    by_turns = select(finished.c.run_key, finished.c.activity_id).where(is_saved)
-    of_closed = select(_task.run_key, _task.activity_id).where(
-        _task.run_key == saved.c.run_key, saved.c.closed_at.is_not(None)
-    )
-    named = union_all(by_turns, of_closed).subquery("named")
+def _delete_tasks(ended: FromClause, locked: CTE, saved: CTE) -> Delete:
     # Others lock tasks without holding their runs: all runs first, and then tasks in one order.
-    locked_runs = select(func.count()).select_from(saved).scalar_subquery()
+    locked_runs = select(func.count()).select_from(locked).scalar_subquery()
     doomed = (
         select(_task.run_key, _task.activity_id)
         .where(
-            _task.run_key == named.c.run_key,
-            _task.activity_id == named.c.activity_id,
+            _task.run_key == ended.c.run_key,
+            _task.activity_id >= ended.c.first_id,
+            _task.activity_id <= ended.c.last_id,
             locked_runs > literal_column("0"),
         )
         .order_by(_task.run_key, _task.activity_id)
@@ -185,7 +192,9 @@ def _delete_tasks(finished: FromClause, saved: CTE) -> Delete:
         .cte("doomed")
     )
     return delete(tasks).where(
-        _task.run_key == doomed.c.run_key, _task.activity_id == doomed.c.activity_id
+        _task.run_key == doomed.c.run_key,
+        _task.activity_id == doomed.c.activity_id,
+        _task.run_key == saved.c.run_key,
     )
 
 
