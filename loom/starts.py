@@ -63,7 +63,7 @@ class Starts:
         self._clock = clock
         self._client = client
         self._workers = workers
-        self._writer = GroupWriter(store.repository.start_runs)
+        self._writer = GroupWriter(store.repository.start_runs, store.repository.works_elsewhere)
 
     async def start(self, cls: type[Any], input: Any, options: StartOptions) -> WorkflowHandle[Any]:
         """Start a run of a workflow whose class is at hand."""

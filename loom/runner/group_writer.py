@@ -12,16 +12,35 @@ from typing import Final
 
 from loom.errors import StoreError, StoreUnavailableError
 
-MAX_BATCH: Final = 250
+MAX_BATCH: Final = 1000
 """Larger batches gain nothing and make everybody in them wait."""
+
+MAX_BATCH_ELSEWHERE: Final = 250
+"""The same where the store works beside this process."""
+
+WORTH_SENDING: Final = 32
+"""So many together are hardly dearer than in a larger batch."""
 
 
 class GroupWriter[ItemT, OutcomeT]:
-    """Batches one kind of write. Each item gets its own outcome, or its own exception."""
+    """Batches one kind of write. Each item gets its own outcome, or its own exception.
 
-    def __init__(self, write: Callable[[Sequence[ItemT]], Awaitable[Sequence[OutcomeT]]]) -> None:
+    A store that ``works_elsewhere`` is given the first that are worth it at once, so that it has
+    something to do while this process works on the others: or all of them would wait for the
+    store, and then the store for all of them. With many more it is busy anyway.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[ItemT]], Awaitable[Sequence[OutcomeT]]],
+        works_elsewhere: bool = False,
+    ) -> None:
         self._write = write
+        self._works_elsewhere = works_elsewhere
+        self._most = MAX_BATCH_ELSEWHERE if works_elsewhere else MAX_BATCH
+        self._enough = self._most
         self._waiting: list[tuple[ItemT, asyncio.Future[OutcomeT]]] = []
+        self._opening: asyncio.Handle | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     def submit(self, item: ItemT) -> asyncio.Future[OutcomeT]:
@@ -33,20 +52,39 @@ class GroupWriter[ItemT, OutcomeT]:
         future: asyncio.Future[OutcomeT] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None:
-            # Starts in the loop's next round, and so takes along all that this round submits.
-            self._flusher = asyncio.create_task(self._flush(), name="loom-group-writer")
+            if len(self._waiting) >= self._enough:
+                self._begin()
+            elif self._opening is None:
+                # In the loop's next round, and so it takes along all that this round submits.
+                self._opening = asyncio.get_running_loop().call_soon(self._begin)
         return future
+
+    def _begin(self) -> None:
+        """Write what is waiting, from now on."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        loop = asyncio.get_running_loop()
+        flusher = asyncio.Task(self._flush(), loop=loop, name="loom-group-writer", eager_start=True)
+        if not flusher.done():
+            self._flusher = flusher
 
     async def drain(self) -> None:
         """Wait until everything submitted so far has an outcome."""
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        while self._opening is not None or self._flusher is not None:
+            if self._opening is not None:
+                self._begin()
+            if self._flusher is not None:
+                await asyncio.wait([self._flusher])
 
     async def _flush(self) -> None:
         batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]] = []
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                if self._works_elsewhere:
+                    are_few = len(batch) < 4 * WORTH_SENDING
+                    self._enough = WORTH_SENDING if are_few else self._most
                 await self._write_batch(batch)
         except asyncio.CancelledError:
             # The event loop is being closed: nobody can be told of an outcome any more.

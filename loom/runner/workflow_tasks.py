@@ -81,7 +81,9 @@ class WorkflowTasks:
         self._activities = activities
         self._turns = turns
         self._local_activities = LocalActivities(worker, activities.execution)
-        self._writer = GroupWriter(self._repository.write_transitions)
+        self._writer = GroupWriter(
+            self._repository.write_transitions, self._repository.works_elsewhere
+        )
         self._histories = GroupReader(self._repository)
         self._suspects = Suspects(worker.options.max_lost_owners)
         self._suspects.on_acquitted = lambda: owned.on_released()

@@ -50,7 +50,15 @@ from loom.storage.records import (
 )
 
 
-class LeaseRepository(ABC):
+class Role:
+    """What all roles of a store have in common."""
+
+    works_elsewhere: bool = False
+    """Whether the store works while this process computes, as a server does, and not in a thread
+    that takes turns with it. Writes are then sent off before a large batch has gathered."""
+
+
+class LeaseRepository(Role, ABC):
     """Who holds what, and until when."""
 
     @abstractmethod
@@ -74,7 +82,7 @@ class LeaseRepository(ABC):
         """
 
 
-class HistoryRepository(ABC):
+class HistoryRepository(Role, ABC):
     """What happened to a run."""
 
     @abstractmethod

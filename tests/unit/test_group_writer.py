@@ -8,7 +8,12 @@ from collections.abc import Sequence
 import pytest
 
 from loom.errors import StoreError, StoreUnavailableError
-from loom.runner.group_writer import MAX_BATCH, GroupWriter
+from loom.runner.group_writer import (
+    MAX_BATCH,
+    MAX_BATCH_ELSEWHERE,
+    WORTH_SENDING,
+    GroupWriter,
+)
 from tests.conditions import eventually
 
 
@@ -51,6 +56,33 @@ async def test_what_comes_during_a_write_goes_out_with_the_next(disk: Disk) -> N
     assert await first == 1
     await asyncio.gather(*rest)
     assert [len(batch) for batch in disk.batches] == [1, MAX_BATCH, 1]
+
+
+async def test_a_store_that_works_elsewhere_has_something_to_do_meanwhile(disk: Disk) -> None:
+    writer = GroupWriter(disk.write, works_elsewhere=True)
+    await writer.submit(0)
+    submitted = [writer.submit(n) for n in range(WORTH_SENDING + 10)]
+    # Before anybody has waited for anything.
+    assert disk.batches == [[0], list(range(WORTH_SENDING))]
+    assert await asyncio.gather(*submitted) == [n * n for n in range(WORTH_SENDING + 10)]
+    assert [len(batch) for batch in disk.batches] == [1, WORTH_SENDING, 10]
+
+
+async def test_a_store_that_works_elsewhere_and_is_busy_is_given_large_batches(disk: Disk) -> None:
+    writer = GroupWriter(disk.write, works_elsewhere=True)
+    for _ in range(2):
+        await asyncio.gather(*map(writer.submit, range(200)))
+    # Of the first round all, since what is usual was not known yet.
+    assert [len(batch) for batch in disk.batches] == [200, 200]
+    await asyncio.gather(*map(writer.submit, range(MAX_BATCH_ELSEWHERE + 1)))
+    assert [len(batch) for batch in disk.batches[2:]] == [MAX_BATCH_ELSEWHERE, 1]
+
+
+async def test_what_was_submitted_is_drained_before_it_has_begun(disk: Disk) -> None:
+    writer = GroupWriter(disk.write)
+    submitted = writer.submit(3)
+    await writer.drain()
+    assert submitted.result() == 9
 
 
 async def test_a_poisoned_item_is_set_apart_from_its_neighbours(disk: Disk) -> None:

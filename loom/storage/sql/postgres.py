@@ -115,6 +115,7 @@ class PostgresDatabase(Database):
     """A database on a server, with a pool of connections to it."""
 
     statements = Statements(PostgresDialect())
+    works_elsewhere = True
 
     def __init__(self, dsn: PostgresDsn, pool_size: int = _POOL_SIZE) -> None:
         self._dsn = dsn
@@ -158,7 +159,9 @@ class PostgresDatabase(Database):
         if self._is_closed:
             work.close()
             raise StoreError(f"{self._dsn} has been closed")
-        task = asyncio.create_task(self._translated(work))
+        # It is on its way to the server before anything else is done.
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(self._translated(work), loop=loop, eager_start=True)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)

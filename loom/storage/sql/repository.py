@@ -58,6 +58,7 @@ class SqlRepository(Repository):
     def __init__(self, database: Database) -> None:
         self._database = database
         self._statements = database.statements
+        self.works_elsewhere = database.works_elsewhere
 
     # --- turns of runs ---------------------------------------------------------------------------
 

@@ -170,6 +170,7 @@ class SqliteDatabase(Database):
     """A file, with one connection for writing and one for reading."""
 
     statements = Statements(SqliteDialect())
+    works_elsewhere = False
 
     def __init__(
         self,

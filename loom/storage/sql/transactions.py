@@ -56,6 +56,9 @@ class Database(ABC):
 
     statements: Statements
 
+    works_elsewhere: bool
+    """As a ``Role`` has it."""
+
     @abstractmethod
     async def read[T](self, transaction: Transaction[T]) -> T:
         """Run a transaction that only reads."""

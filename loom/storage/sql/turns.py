@@ -88,8 +88,10 @@ class TurnRows:
         return {
             "turns": self.turns,
             "events": self.events,
-            "ended": [(key, id_, id_) for key, id_ in self.finished]
-            + [(key, *_ALL_ACTIVITIES) for (key,) in self.closed],
+            "ended": [
+                *((key, activity_id, activity_id) for key, activity_id in self.finished),
+                *((key, *_ALL_ACTIVITIES) for (key,) in self.closed),
+            ],
             "tasks": self.tasks,
         }
 
