@@ -34,8 +34,9 @@ _SETTINGS: Final = {
     "lock_timeout": "10s",
     # A process that is stopped while it holds locks must not keep others from taking over.
     "idle_in_transaction_session_timeout": "10s",
-    # Transactions are a few short statements on keys.
+    # Transactions are a few short statements on keys: to plan them takes longer than to run them.
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
 
 # Whatever the database's default: what is read after a lock must be what others committed.
