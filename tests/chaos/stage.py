@@ -199,7 +199,7 @@ class Grounds:
         folder.mkdir()
         stage = None
         try:
-            with self._database(folder, report.store) as dsn:
+            with self._database(folder, report.store, seed) as dsn:
                 stage = Stage(self, folder, dsn, report, seed, is_short)
                 try:
                     await scenario(stage)
@@ -214,15 +214,25 @@ class Grounds:
                 shutil.rmtree(folder)
 
     @contextmanager
-    def _database(self, folder: Path, store: str) -> Iterator[str]:
+    def _database(self, folder: Path, store: str, seed: int) -> Iterator[str]:
         if store == "sqlite":
             shutil.copyfile(self._template, folder / "loom.db")
             yield f"sqlite:///{folder / 'loom.db'}"
             return
         assert self.server is not None
         with closing(Databases(self.server.dsn)) as databases, databases.fresh(TEMPLATE) as dsn:
+            databases.set(database_name(dsn), PLANS[seed % len(PLANS)])
             yield dsn
 
+
+PLANS: list[dict[str, str]] = [
+    {},
+    {"enable_hashjoin": "off"},
+    {"enable_nestloop": "off"},
+    {"enable_indexscan": "off", "enable_bitmapscan": "off"},
+]
+"""Ways in which Postgres may plan statements. Which it takes depends on what is in its tables, and
+what it makes of rows that change meanwhile depends on that."""
 
 TEMPLATE = "template_loom"
 
