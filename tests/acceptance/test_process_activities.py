@@ -42,9 +42,10 @@ async def call(dsn: str, activity: Callable[..., Any], *args: Any, **kwargs: Any
 def is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        # The latter when it goes between the two.
         return False
-    return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
 
 
 async def process_of(path: Path) -> int:
