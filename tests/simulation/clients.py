@@ -13,8 +13,8 @@ from loom.storage.records import Arrival, Message
 from tests.proof.records import NOTHING, Asked, Outcome, Told
 from tests.simulation.network import Network
 from tests.simulation.nodes import Node
-from tests.simulation.plan import Deed, Script, Step
-from tests.simulation.programs import Program
+from tests.simulation.plan import Deed, Ending, Script, Step
+from tests.simulation.programs import TRIED_AGAIN, Program
 
 PATIENCE: Final = 40.0
 """Seconds that a client waits for one answer."""
@@ -22,11 +22,27 @@ PATIENCE: Final = 40.0
 _ASKED = {
     Deed.START: Asked.START,
     Deed.SIGNAL: Asked.SIGNAL,
+    Deed.START_WITH_SIGNAL: Asked.SIGNAL,
     Deed.UPDATE: Asked.UPDATE,
     Deed.CANCEL: Asked.CANCEL,
     Deed.TERMINATE: Asked.TERMINATE,
     Deed.RESULT: Asked.RESULT,
 }
+
+_DURABLE: Final = (Deed.START, Deed.START_WITH_SIGNAL, Deed.RESULT)
+_DISTURBING: Final = frozenset({Deed.CANCEL, Deed.TERMINATE, Deed.POISON})
+
+
+def _excused(script: Script) -> tuple[type[Exception], ...]:
+    """What the clients of a run have to put up with."""
+    excused: tuple[type[Exception], ...] = (loom.QueryError,)
+    if script.deeds & _DISTURBING:
+        excused += (loom.WorkflowClosedError, loom.UpdateError, loom.WorkflowExecutionError)
+    if Ending.TIMEOUT in script.endings:
+        excused += (loom.WorkflowClosedError, loom.UpdateError, loom.WorkflowTimedOutError)
+    if Ending.FAILURE in script.endings:
+        excused += (loom.WorkflowFailedError,)
+    return excused
 
 
 class Player:
@@ -34,22 +50,21 @@ class Player:
 
     def __init__(self, script: Script, network: Network) -> None:
         self.script = script
+        self.node = script.node
         self.told: list[Told] = []
         self.odd: list[str] = []
         """Errors that no client should see."""
         self.run_id: RunId | None = None
+        self.starts: list[RunId] = []
+        """The runs that it was told of, by its steps that start one."""
         self.results: list[Any] = []
         self._network = network
+        self._excused = _excused(script)
         self._next = 0
 
     @property
     def is_over(self) -> bool:
         return self._next >= len(self.script.steps)
-
-    @property
-    def is_disturbed(self) -> bool:
-        """Whether somebody ends the run before its time."""
-        return bool(self.script.deeds & {Deed.CANCEL, Deed.TERMINATE, Deed.POISON})
 
     async def play(self, node: Node) -> None:
         """Go on from where the last process has died."""
@@ -58,6 +73,8 @@ class Player:
             await asyncio.sleep(step.after)
             for _ in range(step.times):
                 await self._insist(step, node)
+            if step.deed is Deed.START and step.to_start is None and self.run_id is not None:
+                self.starts.append(self.run_id)
             self._next += 1
 
     async def _insist(self, step: Step, node: Node) -> None:
@@ -76,7 +93,7 @@ class Player:
         except (loom.StoreUnavailableError, TimeoutError):
             return False
         except loom.LoomError as error:
-            self._answer(at, Outcome.FAILED)
+            self._answer(at, step, Outcome.FAILED)
             self._judge(step, error)
             return True
         except Exception as error:
@@ -84,24 +101,39 @@ class Player:
             return True
         if step.deed is Deed.RESULT:
             self.results.append(value)
-        if step.deed in (Deed.START, Deed.RESULT) and not self._is_durable(step.deed):
+        if step.deed in _DURABLE and not self._is_durable(step):
             self.odd.append(f"{step.deed} was acknowledged before it was durable")
-        self._answer(at, Outcome.OK, value)
+        self._answer(at, step, Outcome.OK, value)
         return True
+
+    def _target(self, step: Step) -> RunId | None:
+        """The run that a step is for."""
+        return self.run_id if step.to_start is None else self.starts[step.to_start]
 
     def _judge(self, step: Step, error: loom.LoomError) -> None:
         """Whether a client has to put up with that."""
-        expected: tuple[type[Exception], ...] = (loom.QueryError,)
-        if self.is_disturbed:
-            expected += (loom.WorkflowClosedError, loom.UpdateError, loom.WorkflowExecutionError)
-        if not isinstance(error, expected):
+        excused = self._excused
+        if step.to_start is not None:
+            # It was said to a run that has ended long ago.
+            excused += (loom.WorkflowClosedError,)
+        if self._is_collected(step):
+            excused += (loom.WorkflowClosedError, loom.WorkflowNotFoundError)
+        if not isinstance(error, excused):
             self.odd.append(f"{step.deed} {step.request_id or ''} raised {error!r}")
 
-    def _is_durable(self, deed: Deed) -> bool:
+    def _is_collected(self, step: Step) -> bool:
+        """Whether its run, or one of the same chain, was deleted."""
+        target = self._target(step)
+        return any(target in (run.key, run.chain) for run in self._network.collected)
+
+    def _is_durable(self, step: Step) -> bool:
         """Whether the store has it at the moment at which it is told."""
-        assert self.run_id is not None
-        run, newest = self._network.look(self.script.workflow_id, self.run_id)
-        if run is None or newest is None or deed is Deed.START:
+        target = self._target(step)
+        assert target is not None
+        if self._is_collected(step):
+            return True
+        run, newest = self._network.look(self.script.workflow_id, target)
+        if run is None or newest is None or step.deed is not Deed.RESULT:
             return run is not None
         is_of_chain = newest.first_run_id == (run.first_run_id or run.run_id)
         return not (newest if is_of_chain else run).status.is_open
@@ -113,17 +145,20 @@ class Player:
         asked = _ASKED.get(step.deed)
         if asked is None:
             return None
-        request_id = step.request_id
-        if step.deed is Deed.START and self.script.is_keyed:
-            request_id = "key"
-        told = Told(asked, Outcome.UNKNOWN, self.script.workflow_id, self.run_id, request_id)
+        target = self._target(step)
+        request_id = self._key(step) if step.deed is Deed.START else step.request_id
+        told = Told(asked, Outcome.UNKNOWN, self.script.workflow_id, target, request_id)
         self.told.append(told)
         return len(self.told) - 1
 
-    def _answer(self, at: int | None, outcome: Outcome, value: Any = NOTHING) -> None:
+    def _key(self, step: Step) -> str | None:
+        """By which a start is known when it is repeated."""
+        return step.request_id or ("key" if self.script.is_keyed else None)
+
+    def _answer(self, at: int | None, step: Step, outcome: Outcome, value: Any = NOTHING) -> None:
         if at is None:
             return
-        told = replace(self.told[at], outcome=outcome, run_id=self.run_id)
+        told = replace(self.told[at], outcome=outcome, run_id=self._target(step))
         if told.asked in (Asked.UPDATE, Asked.RESULT):
             told = replace(told, value=value)
         self.told[at] = told
@@ -131,20 +166,50 @@ class Player:
     # --- what is done ---
 
     async def _do(self, step: Step, node: Node) -> Any:
-        script = self.script
         if step.deed is Deed.START:
-            key = "key" if script.is_keyed else None
-            handle = await node.app.start(
-                Program,
-                script.program,
-                id=script.workflow_id,
-                idempotency_key=key,
-                delay=script.delay,
-            )
-            self.run_id = handle.run_id
+            self._hear_of(await self._start(step, node), step)
             return None
-        handle = node.app.handle(script.workflow_id, run_id=self.run_id, workflow=Program)
+        if step.deed is Deed.START_WITH_SIGNAL:
+            self._hear_of(await self._start_with_signal(step, node), step)
+            return None
+        handle = node.app.handle(
+            self.script.workflow_id, run_id=self._target(step), workflow=Program
+        )
         return await self._deeds[step.deed](self, handle, step, node)
+
+    async def _start(self, step: Step, node: Node) -> loom.WorkflowHandle[Any]:
+        script = self.script
+        retry = None if not script.tries else replace(TRIED_AGAIN, maximum_attempts=script.tries)
+        return await node.app.start(
+            Program,
+            script.program,
+            id=script.workflow_id,
+            idempotency_key=self._key(step),
+            delay=script.delay,
+            run_timeout=script.run_timeout,
+            execution_timeout=script.execution_timeout,
+            retry=retry,
+        )
+
+    async def _start_with_signal(self, step: Step, node: Node) -> loom.WorkflowHandle[Any]:
+        script = self.script
+        return await node.app.start_with_signal(
+            Program,
+            script.program,
+            step.name,
+            step.value,
+            request_id=step.request_id,
+            id=script.workflow_id,
+        )
+
+    def _hear_of(self, handle: loom.WorkflowHandle[Any], step: Step) -> None:
+        """Which run it is."""
+        wanted = self._target(step)
+        is_same = step.to_start is not None or (self.script.is_one_run and wanted is not None)
+        if is_same and handle.run_id != wanted and not self._is_collected(step):
+            self.odd.append(f"{step.deed} {step.request_id} was told of another run than before")
+        if step.to_start is None:
+            self.run_id = handle.run_id
 
     async def _signal(self, handle: loom.WorkflowHandle[Any], step: Step, node: Node) -> None:
         await handle.signal(step.name, step.value, request_id=step.request_id)

@@ -30,7 +30,7 @@ from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
 from loom.storage.records import WriteOutcome
-from tests.simulation.plan import make_plan
+from tests.simulation.extras import make_plan
 from tests.simulation.trial import Report, run_plan
 
 type Wrapped = Callable[[Any], Any]

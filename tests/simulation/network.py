@@ -18,7 +18,7 @@ from loom.storage.repository import LeaseRepository, Repository
 from loom.storage.store import Store
 from loom.testing.processes import Call, InterceptedRepository
 from tests.faults import READS
-from tests.proof.records import Commit
+from tests.proof.records import Commit, Dump, RunDump
 from tests.simulation.loop import SimulatedLoop, Strand
 from tests.simulation.plan import CallFault, Plan
 
@@ -51,6 +51,10 @@ class Network:
         self.is_quiet = False
         self.peers: list[NodeNotifier] = []
         self.writes = 0
+        self.collected: list[RunDump] = []
+        """The runs that were deleted, as they were when that happened."""
+        self.dump: Callable[[], Dump] = lambda: Dump((), 0)
+        """What the store holds."""
         self._claimed: dict[RunKey, int] = {}
         self.on_write: Callable[[int, Line], None] = lambda number, line: None
         """Told of each write, once it is done and before anybody has heard of it."""
@@ -79,7 +83,7 @@ class Network:
         try:
             if self.is_full and method not in READS:
                 raise StoreUnavailableError("the disk is full")
-            answer = _run(call)
+            answer = self._collect(call) if method == "delete_runs" else _run(call)
         except StoreError as error:
             return None, error
         if method == "claim_workflow_tasks":
@@ -87,6 +91,15 @@ class Network:
         if method == "write_transitions":
             self._note_commits(arguments[0], answer)
         return answer, None
+
+    def _collect(self, call: Call) -> Any:
+        before = self.dump()
+        answer = _run(call)
+        left = self.dump().by_run_id()
+        gone = [run for run in before.runs if run.key not in left]
+        self.collected += gone
+        self.counts["runs deleted"] += len(gone)
+        return answer
 
     def look(
         self, workflow_id: WorkflowId, run_id: RunId

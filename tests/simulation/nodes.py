@@ -17,7 +17,8 @@ from loom.storage.store import Store
 from loom.worker import Worker
 from tests.simulation.loop import STRAND, SimulatedLoop, Strand
 from tests.simulation.network import Network, NodeNotifier, NodeStore
-from tests.simulation.programs import ACTIVITIES, Program
+from tests.simulation.programs import Program
+from tests.simulation.world import ACTIVITIES
 
 
 class NodeClock(SystemClock):

@@ -7,14 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
-from tests.simulation.programs import (
-    DEADLY,
-    some_long_chain,
-    some_program,
-    some_short,
-    some_wide,
-    wanted,
-)
+from tests.simulation.programs import some_program, wanted
 
 
 class Fault(StrEnum):
@@ -79,6 +72,15 @@ class Deed(StrEnum):
     """Not a client's, really: a message that nobody can read."""
     QUERY = "query"
     RESULT = "result"
+    START_WITH_SIGNAL = "start with signal"
+
+
+class Ending(StrEnum):
+    """How a run may end that nobody disturbs."""
+
+    RESULT = "with its result"
+    FAILURE = "with its failure"
+    TIMEOUT = "when its time is up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,11 @@ class Step:
     name: str = ""
     value: Any = None
     request_id: str | None = None
+    """Of a start, its idempotency key."""
     times: int = 1
     """How often it is said, whether or not the first was heard."""
+    to_start: int | None = None
+    """Not for the run that was started last: for the so manieth, which may have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,13 @@ class Script:
     is_keyed: bool = False
     delay: float | None = None
     """Seconds after which its code is to begin."""
+    run_timeout: float | None = None
+    execution_timeout: float | None = None
+    tries: int = 0
+    """How often it is tried, if it is to be tried again when it fails."""
+    endings: frozenset[Ending] = frozenset({Ending.RESULT})
+    is_one_run: bool = False
+    """Whether all its starts are to be told of one run."""
 
     @property
     def deeds(self) -> frozenset[Deed]:
@@ -116,6 +128,19 @@ class Script:
     def talks(self) -> bool:
         """Whether the program waits for what the client says."""
         return bool(self.deeds & {Deed.SIGNAL, Deed.UPDATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Somebody deletes runs that have ended."""
+
+    prefix: str
+    """Of the workflow ids that it looks after."""
+    node: int
+    keep: float
+    """Seconds for which they are kept."""
+    spares_chains: bool
+    """Whether what has been continued stays for as long as its chain is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +162,9 @@ class Plan:
     crosses: bool = True
     """Whether nodes hear of what others do."""
     settings: dict[str, Any] = field(default_factory=dict)
+    office: int | None = None
+    """The node of those who complete activities from outside."""
+    retention: Retention | None = None
 
     @property
     def is_calm(self) -> bool:
@@ -146,73 +174,6 @@ class Plan:
     @property
     def nodes(self) -> int:
         return self.workers + 1
-
-
-def make_plan(seed: int) -> Plan:
-    """The plan that a seed stands for; for every other one with more of something."""
-    plan, chance = plain_plan(seed), Random(f"more {seed}")
-    return chance.choice((_plain, _plain, _plain, _crowded, _wide, _long, _deadly))(plan, chance)
-
-
-def _plain(plan: Plan, chance: Random) -> Plan:
-    return plan
-
-
-def _crowded(plan: Plan, chance: Random) -> Plan:
-    """Many clients of one process, who begin at once; sometimes nothing goes wrong."""
-    node = chance.randrange(plan.nodes)
-    scripts = tuple(
-        Script(f"c{n}", some_short(chance), 0.0, node, _to_its_end(), True, _delay(chance))
-        for n in range(chance.randrange(6, 13))
-    )
-    plan = replace(plan, scripts=(*plan.scripts, *scripts))
-    if chance.random() < 0.5:
-        return _calmed(plan, chance)
-    # What they ask for together is refused as a whole.
-    return replace(plan, call_faults=(CallFault.SPOILED,), fault_rate=0.5)
-
-
-def _wide(plan: Plan, chance: Random) -> Plan:
-    node = chance.randrange(plan.nodes)
-    wide = Script("wide", some_wide(chance), 0.0, node, _to_its_end(), True, _delay(chance))
-    plan = replace(plan, scripts=(*plan.scripts, wide))
-    return _calmed(replace(plan, settings=plan.settings | {"concurrency": 1000}), chance)
-
-
-def _long(plan: Plan, chance: Random) -> Plan:
-    program, node = some_long_chain(chance), chance.randrange(plan.nodes)
-    said = [
-        Step(Deed.SIGNAL, chance.choice((0.0, 0.02, 0.1)), f"signal-{n}", n, f"long-{n}")
-        for _, n in wanted(program)
-    ]
-    steps = (Step(Deed.START), *said, Step(Deed.RESULT))
-    return replace(plan, scripts=(*plan.scripts, Script("long", program, 0.0, node, steps, True)))
-
-
-def _deadly(plan: Plan, chance: Random) -> Plan:
-    """Its client is in a process that has no worker: it would die with it, and begin anew."""
-    deadly = Script(DEADLY_ID, DEADLY, 0.0, plan.workers, _to_its_end(), True)
-    # By a clock that is half a minute ahead it would be tried again at once, and then not for long.
-    blows = tuple(blow for blow in plan.blows if blow.fault is not Fault.CLOCK)
-    return _calmed(replace(plan, scripts=(*plan.scripts, deadly), blows=blows), chance)
-
-
-DEADLY_ID: Final = "deadly"
-
-
-def _to_its_end() -> tuple[Step, ...]:
-    return (Step(Deed.START), Step(Deed.RESULT))
-
-
-def _delay(chance: Random) -> float | None:
-    return chance.choice((None, None, 0.3, 2.0))
-
-
-def _calmed(plan: Plan, chance: Random) -> Plan:
-    """Half of them without any fault."""
-    if chance.random() < 0.5:
-        return plan
-    return replace(plan, blows=(), call_faults=(), fault_rate=0.0, latency=min(plan.latency, 0.01))
 
 
 def plain_plan(seed: int) -> Plan:

@@ -9,114 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 
 from hypothesis import strategies as st
 
 import loom
-from tests.proof.records import RAISED, Execution
+from tests.simulation.world import (
+    WORLD,
+    ask,
+    ask_in_vain,
+    fail,
+    flaky,
+    in_steps,
+    lengthy,
+    nth_run,
+    square,
+    square_in_thread,
+    undo,
+)
 
 type Ctx = loom.WorkflowContext[Any, Any]
 type Node = dict[str, Any]
 
-HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
-"""A month never passes while a program waits for anything but time, whatever dies meanwhile."""
+MONTH = timedelta(days=30)
+"""It never passes while a program waits for anything but time, whatever dies meanwhile."""
 
-_SOON = loom.RetryPolicy(maximum_attempts=4, initial_interval=timedelta(seconds=1))
-
-
-# --- the outside world ---------------------------------------------------------------------------
-
-
-@dataclass
-class World:
-    """What activities did, by the key of their call: a repeated attempt changes nothing more."""
-
-    done: dict[str, str] = field(default_factory=dict)
-    executions: list[Execution] = field(default_factory=list)
-    """Each that came to its end, in order."""
-    take_time: Callable[[], Awaitable[None]] = field(default=lambda: asyncio.sleep(0))
-    """How long an activity takes that is a coroutine."""
-    die: Callable[[], None] = field(default=lambda: None)
-    """What deadly code does to the process that it runs in."""
-    hour: timedelta = HOUR
-    """How long an hour is: where time is not skipped while others look for work, a short one."""
-
-    def clear(self) -> None:
-        self.done.clear()
-        self.executions.clear()
-
-    def do[T](self, what: str, result: T) -> T:
-        self.done.setdefault(loom.activity_info().activity_key, what)
-        self._note(result)
-        return result
-
-    def fail(self, message: str) -> NoReturn:
-        self._note(RAISED)
-        raise ValueError(message)
-
-    def _note(self, returned: Any) -> None:
-        info = loom.activity_info()
-        self.executions.append(Execution(info.activity_key, info.attempt, returned))
-
-
-WORLD = World()
-
-
-@loom.activity
-async def square(number: int) -> int:
-    await WORLD.take_time()
-    return WORLD.do(f"square {number}", number * number)
-
-
-@loom.activity
-def square_in_thread(number: int) -> int:
-    return WORLD.do(f"square {number}", number * number)
-
-
-@loom.activity(retry=_SOON)
-async def flaky(number: int) -> int:
-    await WORLD.take_time()
-    if loom.activity_info().attempt == 1:
-        WORLD.fail("not at the first try")
-    return WORLD.do(f"flaky {number}", -number)
-
-
-@loom.activity
-async def fail(number: int) -> int:
-    WORLD.fail(f"{number} is not wanted")
-
-
-@loom.activity
-async def undo(number: int) -> None:
-    WORLD.do(f"undo {number}", None)
-
-
-@loom.activity
-async def lengthy(number: int) -> int:
-    """Takes so long that a turn is written while it goes on, be it local."""
-    await asyncio.sleep(0.6)
-    return WORLD.do(f"lengthy {number}", number + 1)
-
-
-@loom.activity(
-    retry=loom.RetryPolicy(maximum_attempts=50, initial_interval=timedelta(seconds=0.2), backoff=1),
-    heartbeat_timeout=timedelta(seconds=2),
+TRIED_AGAIN = loom.RetryPolicy(
+    maximum_attempts=5, initial_interval=timedelta(seconds=0.3), backoff=1
 )
-async def in_steps(number: int) -> int:
-    """Goes on from where the attempt before had come to."""
-    for step in range(loom.activity_info().heartbeat_details(type=int) or 0, 3):
-        await asyncio.sleep(0.1)
-        loom.heartbeat(step + 1)
-        if step == 1 and loom.activity_info().attempt == 1:
-            WORLD.fail("not at the first try")
-    return WORLD.do(f"in steps {number}", number + 2)
-
-
-ACTIVITIES = (square, square_in_thread, flaky, fail, undo, lengthy, in_steps)
 
 
 # --- what leaves do ------------------------------------------------------------------------------
@@ -214,7 +136,38 @@ async def _deadly(run: Program, ctx: Ctx, node: Node) -> Any:
     return "survived"
 
 
-_MORE = {"slow local": _slow_local, "in steps": _in_steps, "deadly": _deadly}
+async def _asked(run: Program, ctx: Ctx, node: Node) -> Any:
+    return (await ctx.activity(ask, node["number"]))["answer"]
+
+
+async def _refused(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        return await ctx.activity(ask_in_vain, node["number"])
+    except loom.ActivityFailedError as error:
+        return error.cause_message.split(",")[0]
+
+
+async def _endless(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.wait_for_signal("never sent")
+
+
+async def _late_child(run: Program, ctx: Ctx, node: Node) -> Any:
+    try:
+        limit = WORLD.hour / 2
+        return await ctx.child(Program, {"kind": "endless", "number": 0}, run_timeout=limit)
+    except loom.ChildWorkflowTimedOutError:
+        return "the child was late"
+
+
+_MORE = {
+    "slow local": _slow_local,
+    "in steps": _in_steps,
+    "deadly": _deadly,
+    "asked": _asked,
+    "refused": _refused,
+    "endless": _endless,
+    "late child": _late_child,
+}
 """Leaves that only richer plans have."""
 
 _MESSAGES = {"signal": _signal, "flag": _flag, "update": _update}
@@ -264,6 +217,16 @@ async def _raise(run: Program, ctx: Ctx, node: Node) -> Any:
     raise ValueError("as it was told")
 
 
+async def _stubborn(run: Program, ctx: Ctx, node: Node) -> Any:
+    if await ctx.activity(nth_run) < node["number"]:
+        raise ValueError("not at the first try")
+    return await _sequence(run, ctx, node)
+
+
+async def _stubborn_child(run: Program, ctx: Ctx, node: Node) -> Any:
+    return await ctx.child(Program, {**node, "kind": "stubborn"}, retry=TRIED_AGAIN)
+
+
 async def _saga(run: Program, ctx: Ctx, node: Node) -> Any:
     async with ctx.saga() as saga:
         for number, inner in enumerate(node["nodes"]):
@@ -293,7 +256,8 @@ _BRANCHES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
     "undone saga": _undone_saga,
 }
 _CHILDREN = {"child": _child, "failing child": _failing_child}
-_ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, "raise": _raise}
+_TRIED = {"raise": _raise, "stubborn": _stubborn, "stubborn child": _stubborn_child}
+_ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, **_TRIED}
 
 
 @loom.workflow
@@ -453,7 +417,13 @@ def expected(node: Node) -> Any:
             return sorted(map(repr, inner))
         case "flag" | "update" as kind:
             return {"flag": f"flag {number}", "update": f"updated {number}"}[kind]
-        case "sequence" | "gather" | "group" | "patient" | "child" | "chain":
+        case "asked":
+            return number + 5
+        case "refused":
+            return f"{number} is refused"
+        case "sequence" | "gather" | "group" | "patient" | "child" | "chain" | "stubborn":
+            return inner
+        case "stubborn child":
             return inner
         case kind:
             return _FIXED[kind]
@@ -464,6 +434,8 @@ _FIXED = {
     "deadly": "survived",
     "patched": True,
     "impatient": "too late",
+    "late child": "the child was late",
+    "endless": "nothing ever",
     "failing child": "as it was told",
     "saga": "kept",
     "undone saga": "undone",

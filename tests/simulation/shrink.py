@@ -32,13 +32,17 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     yield from (replace(plan, scripts=rest) for rest in _without_one(plan.scripts) if rest)
     yield from (replace(plan, blows=rest) for rest in _without_one(plan.blows))
     yield from (replace(plan, call_faults=rest) for rest in _without_one(plan.call_faults))
+    if plan.retention is not None:
+        yield replace(plan, retention=None)
     if plan.workers > 1:
-        at_most = plan.workers - 1
+        at_most, kept = plan.workers - 1, plan.retention
         yield replace(
             plan,
             workers=at_most,
             scripts=tuple(replace(s, node=min(s.node, at_most)) for s in plan.scripts),
             blows=tuple(replace(b, node=min(b.node, at_most)) for b in plan.blows),
+            office=None if plan.office is None else min(plan.office, at_most),
+            retention=kept and replace(kept, node=min(kept.node, at_most)),
         )
     for number, script in enumerate(plan.scripts):
         for smaller in _smaller_scripts(script):

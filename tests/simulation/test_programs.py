@@ -11,16 +11,8 @@ from hypothesis import example, given, settings
 import loom
 from loom.testing import WorkflowEnvironment
 from loom.testing.crashes import CommitWatch, CrashMoment, CrashPoint, watched
-from tests.simulation.programs import (
-    ACTIVITIES,
-    EVERYTHING,
-    WORLD,
-    Node,
-    Program,
-    chains,
-    programs,
-    wanted,
-)
+from tests.simulation.programs import EVERYTHING, Node, Program, chains, programs, wanted
+from tests.simulation.world import ACTIVITIES, WORLD
 
 PROGRAMS = settings.default.max_examples
 """How many the profile asks for where each is quick. Here each is run many times over."""

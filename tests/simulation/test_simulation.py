@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import Sum, run_seeds
-from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, make_plan, plain_plan
+from tests.simulation.extras import make_plan
+from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, plain_plan
+from tests.simulation.richer import rich_plan
 from tests.simulation.stores import Tier
 from tests.simulation.trial import Trial, run_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
 _TRACES = """
-from tests.simulation.plan import make_plan
+from tests.simulation.extras import make_plan
 from tests.simulation.trial import run_plan
 print([run_plan(make_plan(seed)).trace for seed in range(4)])
 """
@@ -59,7 +61,7 @@ def test_what_was_once_violated_is_kept(tier: Tier, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [1123, 1861])
 def test_what_was_once_violated_by_more_of_something_is_kept(seed: int) -> None:
-    assert run_plan(make_plan(seed)).violations == []
+    assert run_plan(rich_plan(seed)).violations == []
 
 
 class LongWork(Trial):

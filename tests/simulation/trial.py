@@ -19,13 +19,22 @@ from tests.proof.checker import Invariant, Violation, check
 from tests.proof.dump import take_dump
 from tests.proof.records import Dump, Evidence
 from tests.simulation.clients import Player
-from tests.simulation.judgement import cancelled_runs_are_cancelled, in_order
+from tests.simulation.judgement import (
+    answers_had_one_effect,
+    cancelled_runs_are_cancelled,
+    chains_are_chains,
+    in_order,
+    nothing_went_astray,
+    times_were_up,
+)
 from tests.simulation.loop import SimulatedLoop, Stuck
 from tests.simulation.network import Line, Network
 from tests.simulation.nodes import Node
-from tests.simulation.plan import Blow, Deed, Fault, Plan
-from tests.simulation.programs import WORLD, Program, expected
+from tests.simulation.plan import Blow, Deed, Ending, Fault, Plan
+from tests.simulation.programs import Program, expected
+from tests.simulation.staff import Collector, Office, Staff
 from tests.simulation.stores import Tier, prepare, simulated_store
+from tests.simulation.world import WORLD
 
 START: Final = 1_800_000_000_000_000
 PATIENCE: Final = 150.0
@@ -107,10 +116,12 @@ class Trial:
             self.store = store
             self.network = network = Network(loop, plan, store.repository, self._chance)
             network.break_next = store.break_next
+            network.dump = self._dump
             self.settings = loom.Settings(
                 dsn="memory://", slow_turn_seconds=0, guards="off", **plan.settings
             )
             self.players = [Player(script, network) for script in plan.scripts]
+            self.staff = self._make_staff()
             self.nodes: list[Node] = []
             self.graveyard: list[Node] = []
             self._lets_go: list[Callable[[], None]] = []
@@ -127,6 +138,14 @@ class Trial:
             for node in [*self.nodes, *self.graveyard]:
                 node.sweep()
             return report
+
+    def _make_staff(self) -> list[Staff]:
+        plan, chance, staff = self.plan, Random(f"staff {self.plan.seed}"), list[Staff]()
+        if plan.office is not None:
+            staff.append(Office(plan.office, self.network, chance))
+        if plan.retention is not None:
+            staff.append(Collector(plan.retention, self.network, chance))
+        return staff
 
     def _begin(self, context: Any) -> None:
         plan, loop = self.plan, self.loop
@@ -154,11 +173,14 @@ class Trial:
     async def _serve(self, number: int, node: Node) -> None:
         await node.open()
         for player in self.players:
-            if player.script.node == number and self.loop.now >= player.script.at:
+            if player.node == number and self.loop.now >= player.script.at:
                 self._play(player, node)
+        for one in self.staff:
+            if one.node == number:
+                node.playing[one] = node.begin(one.play(node))
 
     def _resume(self, player: Player) -> None:
-        node = self.nodes[player.script.node]
+        node = self.nodes[player.node]
         if node.is_up:
             self._play(player, node)
 
@@ -262,9 +284,11 @@ class Trial:
     # --- what is to be said of it ---
 
     def _report(self, stuck: list[Violation]) -> Report:
-        loop, network = self.loop, self.network
+        loop, network, plan = self.loop, self.network, self.plan
+        # As if they were there still: what has ended may be deleted, and has had its effect.
+        dump = self._dump()
         evidence = Evidence(
-            self._dump(),
+            replace(dump, runs=(*network.collected, *dump.runs)),
             [told for player in self.players for told in player.told],
             tuple(WORLD.executions),
             earlier=self._dumps,
@@ -277,6 +301,10 @@ class Trial:
             *self._oddities(),
             *in_order(self.players, evidence.dump),
             *cancelled_runs_are_cancelled(evidence.dump),
+            *nothing_went_astray(self.players, evidence.dump),
+            *chains_are_chains(plan, evidence.dump),
+            *times_were_up(plan, evidence.dump),
+            *answers_had_one_effect(WORLD.handed, plan, evidence.dump),
             *self._losses(),
         ]
         for run in evidence.dump.runs:
@@ -285,7 +313,7 @@ class Trial:
         for told in evidence.told:
             network.counts[f"told {told.outcome.value} {told.asked.value}"] += 1
         loop.note(repr([run.events for run in evidence.dump.runs]))
-        return Report(self.plan, violations, loop.trace, loop.steps, loop.now, network.counts)
+        return Report(plan, violations, loop.trace, loop.steps, loop.now, network.counts)
 
     def _losses(self) -> Iterator[Violation]:
         lost = self.network.counts["transition lost"]
@@ -311,9 +339,11 @@ class Trial:
                 yield Violation(Invariant.MOVES_ON, what)
             wanted = expected(script.program)
             for result in player.results:
-                if result != wanted:
+                if result != wanted or Ending.RESULT not in script.endings:
                     what = f"{script.workflow_id!r} has returned {result!r} and not {wanted!r}"
                     yield Violation(Invariant.CLOSED_IS_CLOSED, what)
+        for one in self.staff:
+            yield from (Violation(Invariant.ONE_EFFECT, odd) for odd in one.odd)
         for context in self.loop.unhandled:
             if "handle" in context:
                 yield Violation(Invariant.MOVES_ON, f"a callback raised {context['exception']!r}")
