@@ -200,7 +200,9 @@ class StartsRuns(Openable):
             signal: the handler, as in ``Order.add_item``, or a name; one with several parameters is
                 given by name, with a dict of its arguments.
             payload: what the signal carries.
-            request_id: a run that has had a signal with the same one gets it no second time.
+            request_id: a run that has had a signal with the same one gets it no second time. When
+                it has ended since, and no other has followed with its id, none is started: the
+                handle is for that one.
             options: as for ``start``. With ``on_conflict="fail"`` an open run gets no signal.
 
         Raises:

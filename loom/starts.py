@@ -125,7 +125,14 @@ class Starts:
         known = None if request_id is None else check_id("request id", request_id)
         message_id = new_id() if known is None else request_message_id(known)
         event = SignalReceived(encoded.name, encoded.payload)
-        return FirstSignal(message_id, event, options.on_conflict == "use_existing")
+        # Who wants to be rid of the run that is there wants another, whatever that has heard.
+        is_repeatable = known is not None and options.on_conflict != "terminate_existing"
+        return FirstSignal(
+            message_id,
+            event,
+            options.on_conflict == "use_existing",
+            message_id if is_repeatable else None,
+        )
 
     async def _check_existing(self, request: StartRequest, options: StartOptions) -> None:
         """Better no signal at all than one to a run of something else."""
@@ -244,7 +251,7 @@ def _check_outcome(outcome: StartOutcome, request: StartRequest, options: StartO
             f"The workflow id {run.workflow_id!r} is taken by {by}, which is not "
             f"{request.name!r}. Choose another id."
         )
-    if outcome.created:
+    if outcome.created or outcome.repeated:
         return
     if not run.status.is_open:
         raise WorkflowAlreadyStartedError(

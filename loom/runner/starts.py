@@ -76,6 +76,7 @@ class StartRequest:
             owner=owner,
             memo=self.memo,
             refused_after=self.refused_after,
+            unless_heard=None if self.signal is None else self.signal.known_by,
             on_conflict=self._instead,
             start_at=self.start_at,
             deadline=None if self.limits is None else self.limits.deadline,
@@ -101,6 +102,8 @@ class FirstSignal:
     message_id: MessageId
     event: SignalReceived
     also_to_existing: bool
+    known_by: MessageId | None = None
+    """Its id, where that tells whether it was sent before."""
 
     def to(self, request: StartRequest, run_id: RunId | None) -> Message:
         return Message(request.workflow_id, self.message_id, arrival_of(self.event), run_id)

@@ -237,6 +237,8 @@ class MemoryRepository(Repository):
         if newest is not None and newest.is_open:
             self._send_all(new.on_conflict, new.effects.recorded_at)
             return StartOutcome(newest.shown, created=False)
+        if newest is not None and self._has_heard(newest, new.unless_heard):
+            return StartOutcome(newest.shown, created=False, repeated=True)
         if newest is not None and newest.record.status in new.refused_after:
             return StartOutcome(newest.shown, created=False)
         run = born(new, self._last_key + 1)
@@ -250,6 +252,11 @@ class MemoryRepository(Repository):
         others = [message for message in new.effects.messages if message not in new.own_messages]
         self._reach_out(new.effects, others)
         return StartOutcome(run.shown, created=True)
+
+    def _has_heard(self, run: StoredRun, message_id: MessageId | None) -> bool:
+        if message_id is None:
+            return False
+        return any(one.has_taken(message_id) for one in self._chain_of(run))
 
     def _fill_inbox(self, run: StoredRun, new: NewRun) -> None:
         """What a run is born with: its own messages, and those that its predecessor has left."""

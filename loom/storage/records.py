@@ -270,6 +270,9 @@ class NewRun:
     """When its owner is to end it; kept as it is."""
     refused_after: Collection[RunStatus] = ()
     """It is not started when the newest run of its workflow id has ended in one of these."""
+    unless_heard: MessageId | None = None
+    """It is not started when the newest run of its workflow id, or another of that run's chain, has
+    taken this message: it was started before, or found what it was to be told to."""
     on_conflict: Sequence[Message] = ()
     """Sent instead, when an open run has the workflow id: to that run, or to whoever wants to know
     of it."""
@@ -295,7 +298,8 @@ class StartOutcome:
     run: RunRecord
     created: bool
     repeated: bool = False
-    """Whether the run was there already: written by an earlier start, be it of the same batch."""
+    """Whether the run was there already: written by an earlier start, be it of the same batch. When
+    it was not created all the same, it is one that has heard what the start was to tell it."""
 
 
 # --- claims --------------------------------------------------------------------------------------

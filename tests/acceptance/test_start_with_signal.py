@@ -135,6 +135,29 @@ async def test_what_cannot_be_done_is_refused_before_anything_is_written(app: lo
         assert await handle.result(30) == ["Ada", "end"]
 
 
+@pytest.mark.parametrize("reuse", ["allow", "reject"])
+async def test_what_is_repeated_when_the_run_has_ended_starts_no_other(
+    app: loom.Loom, reuse: Any
+) -> None:
+    async def end(name: str, request_id: str) -> loom.WorkflowHandle[Any]:
+        return await app.start_with_signal(
+            Cart, name, Cart.put, "end", id="cart", reuse=reuse, request_id=request_id
+        )
+
+    async with app.worker(workflows=[Cart]):
+        first = await end("Ada", "one")
+        assert await first.result(30) == ["Ada", "end"]
+        again = await end("Ada", "one")
+        assert (again.run_id, again.is_new) == (first.run_id, False)
+        if reuse == "reject":
+            with pytest.raises(loom.WorkflowAlreadyStartedError):
+                await end("Bob", "two")
+            return
+        another = await end("Bob", "two")
+        assert another.run_id != first.run_id
+        assert await another.result(30) == ["Bob", "end"]
+
+
 async def test_a_run_may_be_replaced_by_one_with_the_signal(app: loom.Loom) -> None:
     async with app.worker(workflows=[Cart]):
         old = await app.start(Cart, "Ada", id="cart")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loom.history.status import RunStatus
+from loom.identifiers import MessageId
+from loom.storage.memory_state import StoredRun
 from loom.storage.records import NewRun, StartOutcome
 from tests.conformance.broken_stores import Broken
 
@@ -19,6 +21,20 @@ class NothingIsRefused(Broken):
 
     def _start(self, new: NewRun) -> StartOutcome:
         return super()._start(replace(new, refused_after=()))
+
+
+class WhatWasHeardStartsAnother(Broken):
+    caught_by = "test_a_start_is_not_repeated_whose_message_the_newest_run_has_taken"
+
+    def _start(self, new: NewRun) -> StartOutcome:
+        return super()._start(replace(new, unless_heard=None))
+
+
+class PredecessorsHaveHeardNothing(Broken):
+    caught_by = "test_a_start_is_not_repeated_whose_message_any_run_of_the_chain_has_taken"
+
+    def _has_heard(self, run: StoredRun, message_id: MessageId | None) -> bool:
+        return message_id is not None and run.has_taken(message_id)
 
 
 class AnyOldRunRefuses(Broken):

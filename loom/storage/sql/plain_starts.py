@@ -26,7 +26,9 @@ def are_plain(runs: Sequence[NewRun]) -> bool:
 
 def _is_plain(new: NewRun) -> bool:
     effects = new.effects
-    if new.refused_after or new.continues is not None or new.memo is not None or effects.starts:
+    if new.refused_after or new.unless_heard is not None or new.continues is not None:
+        return False
+    if new.memo is not None or effects.starts:
         return False
     if effects.tags or effects.logs or effects.answers or effects.status is not RunStatus.RUNNING:
         return False

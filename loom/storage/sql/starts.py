@@ -13,8 +13,15 @@ from itertools import groupby
 from typing import Final
 
 from loom.errors import StoreError, StoreUnavailableError
-from loom.identifiers import RunId, RunKey
-from loom.storage.records import Effects, Message, NewRun, SendOutcome, StartOutcome
+from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.storage.records import (
+    Effects,
+    Message,
+    NewRun,
+    RunRecord,
+    SendOutcome,
+    StartOutcome,
+)
 from loom.storage.sql.changes import Changes
 from loom.storage.sql.dialects import Row
 from loom.storage.sql.locks import begin
@@ -105,7 +112,7 @@ def start_all(s: Statements, changes: Changes, runs: Sequence[NewRun]) -> Transa
     missing = list(runs)
     # What a run starts is inserted with it, so that it should be sure that it can be itself; and
     # one that may be refused mostly is, when it is not the first.
-    look = any(new.effects.starts or new.refused_after for new in runs)
+    look = any(new.effects.starts or _is_particular(new) for new in runs)
     for _ in range(len(runs) + _PATIENCE):
         if look:
             started.outcomes |= yield from _find_standing(s, missing)
@@ -151,9 +158,15 @@ def _find_standing(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[Ru
     return outcomes
 
 
+def _is_particular(new: NewRun) -> bool:
+    """Whether it depends on runs of its workflow id that have ended."""
+    return bool(new.refused_after) or new.unless_heard is not None
+
+
 def _find_refusals(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[RunId, StartOutcome]]:
-    """Those that are refused after how the newest other run of their workflow id has ended."""
-    particular = [new for new in runs if new.refused_after]
+    """Those that are refused after how the newest other run of their workflow id has ended, or
+    since it has heard what they were to tell it."""
+    particular = [new for new in runs if _is_particular(new)]
     if not particular:
         return {}
     parameters = {
@@ -162,11 +175,31 @@ def _find_refusals(s: Statements, runs: Sequence[NewRun]) -> Transaction[dict[Ru
     }
     rows = yield Query(s.runs.find_newest_but, parameters)
     newest = {record.workflow_id: record for record in map(run_record, rows)}
-    return {
-        new.run_id: StartOutcome(other, created=False)
-        for new in particular
-        if (other := newest.get(new.workflow_id)) and other.status in new.refused_after
+    heard = yield from _find_heard(s, particular, newest)
+    outcomes = {}
+    for new in particular:
+        other = newest.get(new.workflow_id)
+        if other is not None and new.run_id in heard:
+            outcomes[new.run_id] = StartOutcome(other, created=False, repeated=True)
+        elif other is not None and other.status in new.refused_after:
+            outcomes[new.run_id] = StartOutcome(other, created=False)
+    return outcomes
+
+
+def _find_heard(
+    s: Statements, runs: Sequence[NewRun], newest: Mapping[WorkflowId, RunRecord]
+) -> Transaction[set[RunId]]:
+    """Those whose message was taken by the chain of the newest run of their workflow id."""
+    wanted = {
+        new.run_id: (other.first_run_id or other.run_id, new.unless_heard)
+        for new in runs
+        if new.unless_heard is not None and (other := newest.get(new.workflow_id))
     }
+    if not wanted:
+        return set()
+    rows = yield Query(s.history.find_taken_by_chain, s.pairs(sorted(set(wanted.values()))))
+    taken = {(row[0], row[1]) for row in rows}
+    return {run_id for run_id, message in wanted.items() if message in taken}
 
 
 def _insert(

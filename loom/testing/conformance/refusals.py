@@ -12,6 +12,7 @@ from loom.history.status import RunStatus
 from loom.identifiers import WorkflowId, new_id
 from loom.storage.records import Effects, NewRun
 from loom.testing.conformance.base import Conformance
+from loom.testing.conformance.chains import successor_of
 from loom.testing.conformance.scene import (
     ALICE,
     COMPLETED,
@@ -20,6 +21,7 @@ from loom.testing.conformance.scene import (
     RUNNING,
     WRITTEN,
     Scene,
+    closing,
     event,
     following,
     message,
@@ -111,6 +113,55 @@ class RefusalsConformance(Conformance):
         outcomes = [outcome for [outcome] in await asyncio.gather(*calls)]
         [created] = [outcome.run.run_id for outcome in outcomes if outcome.created]
         assert {outcome.run.run_id for outcome in outcomes} == {created}
+
+    async def test_a_start_is_not_repeated_whose_message_the_newest_run_has_taken(
+        self, scene: Scene
+    ) -> None:
+        name = new_id()
+        for run_of in ("first", "second"):
+            task = await scene.start_claimed(workflow_id=name)
+            heard = [event(task.run.sequence + 1, message_id=run_of)]
+            await scene.write(turn(task, Effects(COMPLETED, NOW, events=heard)))
+        newest = await scene.repository.find_run(name)
+        new = replace(particular(scene, name), unless_heard="second")
+        [outcome] = await scene.repository.start_runs([new])
+        assert (outcome.created, outcome.repeated, outcome.run) == (False, True, newest)
+        # What an earlier one has taken, and one of another id, is nothing to the newest.
+        other = particular(scene, new_id(), ())
+        for unheard in (replace(other, unless_heard="second"), particular(scene, name, ())):
+            [outcome] = await scene.repository.start_runs([replace(unheard, unless_heard="first")])
+            assert outcome.created
+
+    async def test_a_start_is_not_repeated_whose_message_any_run_of_the_chain_has_taken(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.start_claimed()
+        heard = [event(task.run.sequence + 1, message_id="heard")]
+        successor = successor_of(scene, task.run)
+        effects = Effects(RunStatus.CONTINUED_AS_NEW, NOW, events=heard, starts=[successor])
+        assert await scene.write(turn(task, effects)) == [WRITTEN]
+        [last] = await scene.claim()
+        await scene.write(closing(last))
+        new = replace(particular(scene, task.run.workflow_id, ()), unless_heard="heard")
+        [outcome] = await scene.repository.start_runs([new])
+        assert (outcome.created, outcome.repeated) == (False, True)
+        assert outcome.run.run_id == successor.run_id
+
+    @pytest.mark.parametrize("status", [RUNNING, COMPLETED])
+    async def test_of_many_starts_with_one_message_at_once_one_is_let_through(
+        self, scene: Scene, status: RunStatus
+    ) -> None:
+        name, heard = new_id(), [event(1, message_id="heard")]
+        starts = [particular(scene, name, (), status) for _ in range(8)]
+        calls = (
+            scene.repository.start_runs(
+                [replace(new, effects=Effects(status, NOW, events=heard), unless_heard="heard")]
+            )
+            for new in starts
+        )
+        outcomes = [outcome for [outcome] in await asyncio.gather(*calls)]
+        assert sum(outcome.created for outcome in outcomes) == 1
+        assert len({outcome.run.run_id for outcome in outcomes}) == 1
 
     # Repeated starts
 
