@@ -145,7 +145,9 @@ class Player:
         asked = _ASKED.get(step.deed)
         if asked is None:
             return None
-        target = self._target(step)
+        # Which run such a signal comes to is for the store to say.
+        is_for_any = step.deed is Deed.START_WITH_SIGNAL
+        target = None if is_for_any else self._target(step)
         request_id = self._key(step) if step.deed is Deed.START else step.request_id
         told = Told(asked, Outcome.UNKNOWN, self.script.workflow_id, target, request_id)
         self.told.append(told)
@@ -170,7 +172,9 @@ class Player:
             self._hear_of(await self._start(step, node), step)
             return None
         if step.deed is Deed.START_WITH_SIGNAL:
-            self._hear_of(await self._start_with_signal(step, node), step)
+            handle = await self._start_with_signal(step, node)
+            self._hear_of(handle, step)
+            self._count(handle)
             return None
         handle = node.app.handle(
             self.script.workflow_id, run_id=self._target(step), workflow=Program
@@ -201,6 +205,13 @@ class Player:
             request_id=step.request_id,
             id=script.workflow_id,
         )
+
+    def _count(self, handle: loom.WorkflowHandle[Any]) -> None:
+        assert handle.run_id is not None
+        run, _ = self._network.look(handle.workflow_id, handle.run_id)
+        is_open = run is not None and run.status.is_open
+        found = "a new run" if handle.is_new else "an open run" if is_open else "an ended run"
+        self._network.counts[f"start with signal, {found}"] += 1
 
     def _hear_of(self, handle: loom.WorkflowHandle[Any], step: Step) -> None:
         """Which run it is."""

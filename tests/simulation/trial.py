@@ -15,6 +15,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import loom
+from loom.history.status import RunStatus
 from tests.proof.checker import Invariant, Violation, check
 from tests.proof.dump import take_dump
 from tests.proof.records import Dump, Evidence
@@ -310,6 +311,10 @@ class Trial:
         for run in evidence.dump.runs:
             network.counts[f"run {run.run.status.value}"] += 1
             network.counts.update(event.type for event in run.events)
+            if run.started is not None and run.started.attempt > 1:
+                network.counts["runs tried again"] += 1
+            if run.run.status is RunStatus.TIMED_OUT and run.run.continued_from:
+                network.counts["runs timed out in a chain"] += 1
         for told in evidence.told:
             network.counts[f"told {told.outcome.value} {told.asked.value}"] += 1
         loop.note(repr([run.events for run in evidence.dump.runs]))
