@@ -28,7 +28,8 @@ from tests.proof.records import (
     RunDump,
     Told,
 )
-from tests.simulation.programs import ACTIVITIES, EVERYTHING, WORLD, Program, messages
+from tests.simulation.programs import EVERYTHING, Program, messages
+from tests.simulation.world import ACTIVITIES, WORLD
 
 ID = "everything"
 
