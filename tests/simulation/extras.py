@@ -27,6 +27,18 @@ def make_plan(seed: int) -> Plan:
     plan, chance = rich_plan(seed), Random(f"extra {seed}")
     for extra in chance.sample(_EXTRAS, chance.choice((0, 1, 1, 1, 2))):
         plan = extra(plan, chance)
+    return _with_twins(plan, chance) if chance.random() < 0.3 else plan
+
+
+def _with_twins(plan: Plan, chance: Random) -> Plan:
+    """Several processes that start the same at the same time."""
+    parts = [
+        _some(chance, ("activity", "in steps", "sleep")) for _ in range(chance.randrange(1, 4))
+    ]
+    program = {"kind": chance.choice(("sequence", "gather")), "nodes": parts}
+    at = chance.choice((0.5, 1.0))
+    for node in range(plan.nodes):
+        plan = _with(plan, Script("twins", program, at, node, _TO_ITS_END, is_keyed=True))
     return plan
 
 

@@ -83,10 +83,17 @@ def chains_are_chains(plan: Plan, dump: Dump) -> Iterator[Violation]:
     """Each run is continued by one at most, and none is tried more often than it should be."""
     followers = Counter(run.run.continued_from for run in dump.runs)
     tries = {script.workflow_id: script.tries for script in plan.scripts}
+    runs = dump.by_run_id()
     for run in dump.runs:
         if followers[run.key] > 1:
             what = f"{run} is continued by {followers[run.key]} runs"
             yield Violation(Invariant.ONE_EFFECT, what)
+        before = runs.get(run.run.continued_from or "")
+        failed = before.final if before is not None else None
+        if isinstance(failed, WorkflowFailed) and failed.retry_at and run.history:
+            early = failed.retry_at - run.history[0][1].at
+            if early > 0:
+                yield Violation(Invariant.TIMERS, f"{run} begins {early} us before its time")
         most = tries.get(run.run.workflow_id)
         started, final = run.started, run.final
         if most is None or started is None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -31,30 +30,9 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
 from loom.storage.records import WriteOutcome
 from tests.simulation.extras import make_plan
+from tests.simulation.more_mutants import MORE_MUTANTS
+from tests.simulation.mutant import Mutant
 from tests.simulation.trial import Report, run_plan
-
-type Wrapped = Callable[[Any], Any]
-"""Makes a method's mutant from the method."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One mistake."""
-
-    name: str
-    target: Any
-    attribute: str
-    mutate: Wrapped
-    also: Mutant | None = None
-    """What would cover it up, done away with."""
-
-    @contextmanager
-    def planted(self) -> Iterator[None]:
-        mutated = self.mutate(self.target.__dict__[self.attribute])
-        others = nullcontext() if self.also is None else self.also.planted()
-        with patch.object(self.target, self.attribute, mutated), others:
-            yield
-
 
 # --- the store -----------------------------------------------------------------------------------
 
@@ -354,6 +332,7 @@ def _no_signals_carried(original: Any) -> Any:
 _RUN, _TASK, _STORE = StoredRun, StoredTask, MemoryRepository
 
 MUTANTS: Final = (
+    *MORE_MUTANTS,
     Mutant("the fence does not look at the token", _STORE, "_fence_holds", _fence_without_token),
     Mutant(
         "the fence does not compare sequences",

@@ -19,6 +19,11 @@ QUICK: Final = (
     "a released run forgets its inbox",
     "of several arrivals one is taken",
     "a long turn is not counted in full",
+    "whoever comes too late is told that he did not",
+    "retention deletes open runs",
+    "no run times out",
+    "tries are not counted",
+    "a start loses its signal",
 )
 """Those that hardly a history does not show, so that it matters little which are looked at."""
 
