@@ -70,7 +70,7 @@ def test_what_was_once_violated_by_more_of_something_is_kept(seed: int) -> None:
 
 ENDED_BEFORE_IT_WAS_REPEATED = [8, 217, 347]
 """A start with a signal came once more when its run had ended of it, and started another: what the
-mutant of that kind still shows by these seeds. Whoever changes what they draw finds others by it."""
+mutant of that kind still shows by these. Whoever changes what seeds draw finds others by it."""
 
 
 @pytest.mark.parametrize("tier", list(Tier))
