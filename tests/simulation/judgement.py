@@ -25,6 +25,7 @@ from tests.proof.checker import Invariant, Violation
 from tests.proof.records import Asked, Dump, Outcome, RunDump
 from tests.simulation.clients import Player
 from tests.simulation.plan import CallFault, Fault, Plan, Script
+from tests.simulation.richer import DEADLY_ID
 from tests.simulation.staff import FINAL
 from tests.simulation.world import Handed
 
@@ -116,6 +117,7 @@ def times_were_up(plan: Plan, dump: Dump) -> Iterator[Violation]:
     """Runs time out that have a limit, and when it is reached."""
     scripts = {script.workflow_id: script for script in plan.scripts}
     has_true_clocks = not any(blow.fault is Fault.CLOCK for blow in plan.blows)
+    is_deadly = DEADLY_ID in scripts
     firsts = {run.key: run for run in dump.runs}
     for run in dump.runs:
         started, final = run.started, run.history[-1][1] if run.history else None
@@ -130,7 +132,7 @@ def times_were_up(plan: Plan, dump: Dump) -> Iterator[Violation]:
         took = _seconds(run, firsts.get(run.chain, run), script)
         if took < -1.0:
             yield Violation(Invariant.TIMERS, f"{run} has timed out {-took} s early")
-        elif took > LATE and plan.is_calm:
+        elif took > LATE and plan.is_calm and not is_deadly:
             yield Violation(Invariant.TIMERS, f"{run} has timed out {took} s late")
 
 

@@ -160,8 +160,8 @@ class Collector:
         going_on = {run.first_run_id or run.run_id for run in runs if run.status.is_open}
         for run in runs:
             if run.status.is_open:
-                # It stays, whoever thinks that it has ended.
-                if self._chance.random() < 0.1:
+                # It stays if it has not ended by then, whoever thinks that it has.
+                if not self._retention.spares_chains and self._chance.random() < 0.1:
                     yield run.run_key
                 continue
             ended = self._seen.setdefault(run.run_key, now)
