@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from loom.engine.instance import WorkflowInstance
 from loom.errors import LoomError
@@ -31,6 +32,8 @@ class Ownership:
         self._cache = InstanceCache(worker.options.max_cached_runs)
         self._releases = GroupWriter(self._release_together)
         self._was_full = False
+        self._forgotten: set[RunLease] | None = None
+        """What was let go of since the claim was begun that is under way, if one is."""
         self.on_released: Callable[[], None] = lambda: None
         """Told when a run was given back that may be due again at once, or when there is room for
         others again."""
@@ -57,6 +60,20 @@ class Ownership:
         self._was_full = room <= 0
         return max(room, 0)
 
+    @contextmanager
+    def claiming(self) -> Iterator[set[RunLease]]:
+        """While the store is asked for runs, and what it says is taken in; once at a time.
+
+        Gives what is let go of meanwhile. Where the answer has it, it was on its way then, and is
+        stale: whoever has the run now, be it the same worker again, has another token.
+        """
+        forgotten: set[RunLease] = set()
+        self._forgotten = forgotten
+        try:
+            yield forgotten
+        finally:
+            self._forgotten = None
+
     def add(self, owned: OwnedRun) -> None:
         self._held.add_run(owned.run_key, owned.token)
         self._owned[owned.run_key] = owned
@@ -71,6 +88,8 @@ class Ownership:
         del self._owned[owned.run_key]
         self._owned_ids.discard(owned.run.run_id)
         self._held.drop_run(owned.run_key)
+        if self._forgotten is not None:
+            self._forgotten.add(RunLease(owned.run_key, owned.token))
         if self._was_full and len(self._owned) < self._limit:
             self._was_full = False
             self.on_released()

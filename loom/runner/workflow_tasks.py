@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from typing import Final
 
@@ -100,20 +100,20 @@ class WorkflowTasks:
         if not definitions:
             return Claimed(found=False)
         now, room = self._clock.now(), self._owned.room()
-        claimed = await self._repository.claim_workflow_tasks(
-            WorkflowClaim(
-                owner=self._worker.owner,
-                queue=self._worker.queue,
-                definitions=definitions,
-                now=now,
-                lease_expires_at=now + self._worker.options.lease,
-                # At least one, or messages for the runs that are owned already would not come.
-                limit=max(1, min(room, _CLAIM_BATCH)),
-                blocked_before=self._started_at,
-                suspects=not self._suspects,
-            )
+        claim = WorkflowClaim(
+            owner=self._worker.owner,
+            queue=self._worker.queue,
+            definitions=definitions,
+            now=now,
+            lease_expires_at=now + self._worker.options.lease,
+            # At least one, or messages for the runs that are owned already would not come.
+            limit=max(1, min(room, _CLAIM_BATCH)),
+            blocked_before=self._started_at,
+            suspects=not self._suspects,
         )
-        found = [self._receive(task) for task in claimed.tasks]
+        with self._owned.claiming() as forgotten:
+            claimed = await self._repository.claim_workflow_tasks(claim)
+            found = [self._receive(task, forgotten) for task in claimed.tasks]
         if not room:
             # The next look is when there is room, or when it is time for one.
             return Claimed(found=False)
@@ -131,11 +131,13 @@ class WorkflowTasks:
         else:
             self._arm(owned)
 
-    def _receive(self, task: WorkflowTask) -> bool:
+    def _receive(self, task: WorkflowTask, forgotten: Container[RunLease]) -> bool:
         """Take in a claim; whether it brought anything new."""
         owned = self._owned.get(task.run.run_key)
         if owned is None:
-            self._begin(task)
+            # What was given back with messages unread is due to whoever asks for it next.
+            if RunLease(task.run.run_key, task.token) not in forgotten:
+                self._begin(task)
             return True
         if task.token != owned.token:
             # Claimed anew while the answer to this ownership's last write is on its way.
