@@ -34,6 +34,8 @@ class Ownership:
         self._was_full = False
         self._forgotten: set[RunLease] | None = None
         """What was let go of since the claim was begun that is under way, if one is."""
+        self._releasing: set[RunLease] = set()
+        """What is being given back in the store."""
         self.on_released: Callable[[], None] = lambda: None
         """Told when a run was given back that may be due again at once, or when there is room for
         others again."""
@@ -64,10 +66,10 @@ class Ownership:
     def claiming(self) -> Iterator[set[RunLease]]:
         """While the store is asked for runs, and what it says is taken in; once at a time.
 
-        Gives what is let go of meanwhile. Where the answer has it, it was on its way then, and is
-        stale: whoever has the run now, be it the same worker again, has another token.
+        Gives what is let go of meanwhile, and what is being given back. Where the answer has that,
+        it is stale: whoever has the run now, be it the same worker again, has another token.
         """
-        forgotten: set[RunLease] = set()
+        forgotten = set(self._releasing)
         self._forgotten = forgotten
         try:
             yield forgotten
@@ -125,7 +127,11 @@ class Ownership:
     async def release(self, owned: OwnedRun) -> None:
         """Give a run's lease back, so that anybody may claim it at once."""
         run = RunLease(owned.run_key, owned.token)
-        await self._releases.submit(Leases((run,), tuple(owned.unstarted)))
+        self._releasing.add(run)
+        try:
+            await self._releases.submit(Leases((run,), tuple(owned.unstarted)))
+        finally:
+            self._releasing.discard(run)
         self.on_released()
 
     async def release_all(self, tasks: Sequence[TaskLease]) -> None:

@@ -131,7 +131,7 @@ class WorkflowTasks:
         else:
             self._arm(owned)
 
-    def _receive(self, task: WorkflowTask, forgotten: Container[RunLease]) -> bool:
+    def _receive(self, task: WorkflowTask, forgotten: Container[RunLease] = ()) -> bool:
         """Take in a claim; whether it brought anything new."""
         owned = self._owned.get(task.run.run_key)
         if owned is None:
