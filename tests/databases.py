@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -43,11 +43,6 @@ class Databases:
     def copy(self, name: str, to: str) -> None:
         """Make another database like one that nobody is connected to, which is there to stay."""
         self._execute(f'CREATE DATABASE "{to}" TEMPLATE "{name}"')
-
-    def set(self, name: str, settings: Mapping[str, str]) -> None:
-        """What all who connect to a database find set there."""
-        for setting, value in settings.items():
-            self._execute(f'ALTER DATABASE "{name}" SET {setting} = {value}')
 
     def close(self) -> None:
         """Give the connection back."""

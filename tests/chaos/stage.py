@@ -23,6 +23,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child, Nursery, nursery
 from tests.conditions import eventually
 from tests.databases import Databases, database_name, run_apart
+from tests.plans import PLANS, with_plan
 from tests.postgres import (
     LocalServer,
     PostgresUnavailable,
@@ -221,18 +222,8 @@ class Grounds:
             return
         assert self.server is not None
         with closing(Databases(self.server.dsn)) as databases, databases.fresh(TEMPLATE) as dsn:
-            databases.set(database_name(dsn), PLANS[seed % len(PLANS)])
-            yield dsn
+            yield with_plan(dsn, list(PLANS)[seed % len(PLANS)])
 
-
-PLANS: list[dict[str, str]] = [
-    {},
-    {"enable_hashjoin": "off"},
-    {"enable_nestloop": "off"},
-    {"enable_indexscan": "off", "enable_bitmapscan": "off"},
-]
-"""Ways in which Postgres may plan statements. Which it takes depends on what is in its tables, and
-what it makes of rows that change meanwhile depends on that."""
 
 TEMPLATE = "template_loom"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import asyncpg
 import pytest
@@ -29,28 +28,16 @@ from loom.testing.conformance.scene import (
 )
 from tests.conditions import eventually
 from tests.databases import plain_dsn
+from tests.plans import PLANS, with_plan
 
 RUNS = 5
 
-PLANS: list[dict[str, str]] = [
-    {},
-    {"plan_cache_mode": "force_generic_plan"},
-    {"enable_nestloop": "off"},
-    {"enable_hashjoin": "off"},
-    {"enable_hashjoin": "off", "enable_mergejoin": "off"},
-    {"enable_hashjoin": "off", "enable_nestloop": "off"},
-    {"enable_hashagg": "off"},
-    {"enable_indexscan": "off", "enable_bitmapscan": "off"},
-]
 
-
-@pytest.fixture(params=PLANS, ids=lambda plan: " ".join(plan) or "as it is")
+@pytest.fixture(params=PLANS)
 async def database(
     request: pytest.FixtureRequest, migrated_postgres_dsn: str
 ) -> AsyncIterator[PostgresDatabase]:
-    separator = "&" if "?" in migrated_postgres_dsn else "?"
-    dsn = f"{migrated_postgres_dsn}{separator}{urlencode(request.param)}"
-    store = await postgres.open_store(dsn)
+    store = await postgres.open_store(with_plan(migrated_postgres_dsn, request.param))
     assert isinstance(store, postgres.PostgresStore)
     yield store.database
     await store.close()

@@ -34,10 +34,21 @@ _SETTINGS: Final = {
     "lock_timeout": "10s",
     # A process that is stopped while it holds locks must not keep others from taking over.
     "idle_in_transaction_session_timeout": "10s",
-    # Transactions are a few short statements on keys: to plan them takes longer than to run them.
+    # Statements name their rows by keys: to plan them takes longer than to run them.
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
+    # How large a table is, Postgres knows only roughly. Nothing that may read all of it is taken
+    # for cheaper than looking up its keys, one after the other.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
 }
+
+_PLANS_LAST: Final = 2.0
+"""Seconds after which statements are planned anew: what was best when a table was empty, such as to
+read all of it, must not be done for longer while it grows."""
 
 # Whatever the database's default: what is read after a lock must be what others committed.
 _ISOLATION: Final = {"default_transaction_isolation": "read committed"}
@@ -183,6 +194,7 @@ class PostgresDatabase(Database):
             pooled.invalidate()
             pooled = await self._engine.raw_connection()
         try:
+            await _renew_plans(pooled)
             yield _driver_connection(pooled)
         except BaseException as error:
             if _is_as_before(_driver_connection(pooled), error):
@@ -272,6 +284,13 @@ _SESSION_ENDS: Final = (
     "58",  # I/O error
     "XX",  # a bug of the server's, or damage
 )
+
+
+async def _renew_plans(pooled: PoolProxiedConnection) -> None:
+    now = asyncio.get_running_loop().time()
+    if now > pooled.info.setdefault("planned_at", now) + _PLANS_LAST:
+        await _driver_connection(pooled).execute("DISCARD PLANS")
+        pooled.info["planned_at"] = now
 
 
 def _driver_connection(pooled: PoolProxiedConnection) -> asyncpg.Connection:

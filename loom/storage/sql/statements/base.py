@@ -6,18 +6,23 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     ColumnElement,
     Integer,
     LargeBinary,
+    Select,
     Table,
     Text,
     bindparam,
+    func,
+    literal_column,
     update,
 )
 
 from loom.storage.sql.dialects import RowsStatement, SqlDialect, SqlType
+from loom.storage.sql.schema import workflows
 
 
 def micros(name: str) -> ColumnElement[int]:
@@ -26,6 +31,17 @@ def micros(name: str) -> ColumnElement[int]:
 
 def text(name: str) -> ColumnElement[str]:
     return bindparam(name, type_=Text())
+
+
+def is_open() -> ColumnElement[bool]:
+    """Whether a run is open that something else than that finds: with an expression for which no
+    index is there, since a database may take the index of open runs for a short one."""
+    return func.coalesce(workflows.c.closed_at, literal_column("0")) == literal_column("0")
+
+
+def materialized(query: Select[Any], name: str) -> CTE:
+    """A part that is worked out once by itself, also where a statement looks at a row again."""
+    return query.cte(name).prefix_with("MATERIALIZED")
 
 
 class StatementSet:

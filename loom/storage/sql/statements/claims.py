@@ -22,7 +22,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.schema import inbox, workflows
-from loom.storage.sql.statements.base import StatementSet, micros, text
+from loom.storage.sql.statements.base import StatementSet, is_open, micros, text
 from loom.storage.sql.statements.runs import RUN_STATE
 
 _run: Final = workflows.c
@@ -75,9 +75,7 @@ class ClaimStatements(StatementSet):
             _run.lease_owner == text("owner"),
             _run.lease_expires_at <= micros("now"),
         )
-        query = select(*RUN_STATE).where(
-            _run.run_key == micros("key"), _run.closed_at.is_(None), is_free
-        )
+        query = select(*RUN_STATE).where(_run.run_key == micros("key"), is_open(), is_free)
         return self._compile(query.with_for_update())
 
     def _within_reach(self, *columns: ColumnElement[Any]) -> Select[Any]:

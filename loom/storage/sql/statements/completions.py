@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
 from loom.storage.sql.schema import inbox, tasks, workflows
-from loom.storage.sql.statements.base import StatementSet, types_of
+from loom.storage.sql.statements.base import StatementSet, is_open, types_of
 from loom.storage.sql.statements.messages import CONTENT, counted_in, not_before_start
 
 _run: Final = workflows.c
@@ -45,43 +45,32 @@ class CompletionsAtOnce(StatementSet):
     def write(self) -> Statement:
         """Given rows of ``ends``, no two of the same run; the tasks whose ends are written come
         back."""
-        ends = select(*self.dialect.table("ends", COMPLETION_ROW).c).cte("ends")
-        doomed = _locked(ends)
-        is_doomed = (
-            _task.run_key == doomed.c.run_key,
-            _task.activity_id == doomed.c.activity_id,
-        )
-        removed = delete(tasks).where(*is_doomed).returning(_task.run_key, _task.activity_id)
-        gone = removed.cte("gone")
+        gone = _gone(_under_way(self.dialect.table("ends", COMPLETION_ROW)))
+        content = [gone.c[column.name] for column in CONTENT]
         counted = (
             update(workflows)
-            .where(
-                _run.run_key == gone.c.run_key,
-                ends.c.run_key == gone.c.run_key,
-                _run.closed_at.is_(None),
-            )
-            .values(counted_in(not_before_start(ends.c.ended_at)))
-            .returning(_run.run_key, _run.inbox_count)
+            .where(_run.run_key == gone.c.run_key, is_open())
+            .values(counted_in(not_before_start(gone.c.ended_at)))
+            .returning(_run.run_key, _run.inbox_count, *content)
             .cte("counted")
         )
-        content = [ends.c[column.name] for column in CONTENT]
-        told = select(counted.c.run_key, counted.c.inbox_count, *content)
-        told = told.where(ends.c.run_key == counted.c.run_key)
-        put = insert(inbox).from_select([column.name for column in inbox.columns], told).cte("put")
-        query = select(gone.c.run_key, gone.c.activity_id).add_cte(put)
+        put = insert(inbox).from_select([column.name for column in inbox.columns], counted.select())
+        query = select(gone.c.run_key, gone.c.activity_id).add_cte(put.cte("put"))
         return self.dialect.compile_tables(query, {"ends": COMPLETION_ROW})
 
 
-def _locked(ends: FromClause) -> CTE:
-    """The tasks whose attempts are under way, locked after all of their runs, as others do."""
-    runs = (
-        select(_run.run_key)
-        .where(_run.run_key.in_(select(ends.c.run_key)))
+def _under_way(ends: FromClause) -> CTE:
+    """Ends of attempts that are under way, with their tasks locked after all of their runs, as
+    others do."""
+    in_locked_runs = (
+        select(*ends.c)
+        .where(_run.run_key == ends.c.run_key)
         .order_by(_run.run_key)
         .with_for_update(of=workflows)
-        .cte("runs")
+        .cte("in_locked_runs")
     )
-    locked_runs = select(func.count()).select_from(runs).scalar_subquery()
+    locked_runs = select(func.count()).select_from(in_locked_runs).scalar_subquery()
+    ends = in_locked_runs
     is_under_way = and_(
         _task.run_key == ends.c.run_key,
         _task.activity_id == ends.c.activity_id,
@@ -89,9 +78,15 @@ def _locked(ends: FromClause) -> CTE:
         or_(_task.lease_owner.is_not(None), _task.parked_until.is_not(None)),
     )
     return (
-        select(_task.run_key, _task.activity_id)
+        select(*ends.c)
         .where(is_under_way, locked_runs > literal_column("0"))
         .order_by(_task.run_key, _task.activity_id)
         .with_for_update(of=tasks)
-        .cte("doomed")
+        .cte("under_way")
     )
+
+
+def _gone(ends: CTE) -> CTE:
+    """The same, without their tasks."""
+    is_its_task = _task.run_key == ends.c.run_key, _task.activity_id == ends.c.activity_id
+    return delete(tasks).where(*is_its_task).returning(*ends.c).cte("gone")

@@ -10,10 +10,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
-    Insert,
-    Select,
     Text,
-    Update,
     and_,
     case,
     exists,
@@ -28,7 +25,7 @@ from sqlalchemy import (
 
 from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
 from loom.storage.sql.schema import answers, events, inbox, workflows
-from loom.storage.sql.statements.base import StatementSet, types_of
+from loom.storage.sql.statements.base import StatementSet, is_open, materialized, types_of
 
 _run: Final = workflows.c
 CONTENT: Final = list(inbox.columns)[2:]
@@ -58,23 +55,26 @@ class MessagesAtOnce(StatementSet):
         that are delivered come back."""
         messages = self.dialect.table("messages", MESSAGE_ROW)
         found = _found(messages)
-        counted = _counted(found).returning(_run.run_key, _run.inbox_count).cte("counted")
-        put = _put(found, counted).cte("put")
-        query = select(found.c.workflow_id).where(found.c.run_key == counted.c.run_key)
-        return self.dialect.compile_tables(query.add_cte(put), {"messages": MESSAGE_ROW})
+        counted = _counted(found)
+        names = [column.name for column in inbox.columns]
+        content = [counted.c[name] for name in names[2:]]
+        told = select(counted.c.run_key, counted.c.inbox_count, *content)
+        put = insert(inbox).from_select(names, told).cte("put")
+        query = select(counted.c.workflow_id).add_cte(put)
+        return self.dialect.compile_tables(query, {"messages": MESSAGE_ROW})
 
 
 def _found(messages: FromClause) -> CTE:
     """Messages with the open runs that they are for, but those that have them already."""
-    is_alone = and_(_run.closed_at.is_(None), _run.first_run_id.is_(None))
+    is_alone, is_same = _run.first_run_id.is_(None), _run.workflow_id == messages.c.workflow_id
     # One way at a time, each with an index of its own.
-    by_id = and_(messages.c.run_id.is_(None), _run.workflow_id == messages.c.workflow_id)
-    by_run = and_(_run.run_id == messages.c.run_id, _run.workflow_id == messages.c.workflow_id)
+    by_id = and_(messages.c.run_id.is_(None), is_same, _run.closed_at.is_(None))
+    by_run = and_(_run.run_id == messages.c.run_id, is_same, is_open())
     columns = *messages.c, _run.run_key, _run.inbox_count
     both = union_all(*(select(*columns).where(is_alone, way) for way in (by_id, by_run)))
     found = both.subquery("addressed")
     taken = (_is_in(table, found) for table in (inbox, events, answers))
-    return select(*found.c).where(*(~each for each in taken)).cte("found")
+    return materialized(select(*found.c).where(*(~each for each in taken)), "found")
 
 
 def _is_in(table: FromClause, found: FromClause) -> ColumnElement[bool]:
@@ -82,24 +82,25 @@ def _is_in(table: FromClause, found: FromClause) -> ColumnElement[bool]:
     return exists(select(literal_column("1")).select_from(table).where(*same))
 
 
-def _counted(found: CTE) -> Update:
+def _counted(found: CTE) -> CTE:
     """Runs with their messages counted in, as ``RunState.receive`` does."""
-    locked = (
-        select(_run.run_key)
-        .where(_run.run_key.in_(select(found.c.run_key)))
+    message = (
+        select(*found.c)
+        .where(_run.run_key == found.c.run_key)
         .order_by(_run.run_key)
         .with_for_update(of=workflows)
-        .cte("locked")
-    )
+        .cte("in_locked_runs")
+    ).c
     is_unchanged = and_(
-        _run.run_key == locked.c.run_key,
-        _run.run_key == found.c.run_key,
-        _run.closed_at.is_(None),
-        _run.inbox_count == found.c.inbox_count,
+        _run.run_key == message.run_key,
+        is_open(),
+        _run.inbox_count == message.inbox_count,
     )
-    begins_at = not_before_start(found.c.sent_at)
-    wanted_at = case((found.c.is_urgent == literal_column("1"), found.c.sent_at), else_=begins_at)
-    return update(workflows).where(is_unchanged).values(counted_in(wanted_at))
+    begins_at = not_before_start(message.sent_at)
+    wanted_at = case((message.is_urgent == literal_column("1"), message.sent_at), else_=begins_at)
+    told = message.workflow_id, *(message[column.name] for column in CONTENT)
+    counted = update(workflows).where(is_unchanged).values(counted_in(wanted_at))
+    return counted.returning(_run.run_key, _run.inbox_count, *told).cte("counted")
 
 
 def not_before_start(moment: ColumnElement[int]) -> ColumnElement[int]:
@@ -115,11 +116,3 @@ def counted_in(wanted_at: ColumnElement[int]) -> dict[Any, Any]:
         _run.inbox_count: _run.inbox_count + literal_column("1"),
         _run.due_at: case((is_heeded, func.least(_run.due_at, wanted_at)), else_=_run.due_at),
     }
-
-
-def _put(found: CTE, counted: CTE) -> Insert:
-    content = [found.c[column.name] for column in CONTENT]
-    rows: Select[Any] = select(counted.c.run_key, counted.c.inbox_count, *content).where(
-        found.c.run_key == counted.c.run_key
-    )
-    return insert(inbox).from_select([column.name for column in inbox.columns], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Final
 
-from sqlalchemy import CTE, FromClause, Insert, Table, insert, select
+from sqlalchemy import CTE, BigInteger, FromClause, Insert, Table, func, insert, select
 
 from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
 from loom.storage.sql.schema import events, inbox, tasks, workflows
@@ -45,5 +45,8 @@ def _by_run_id(table: Table) -> dict[str, SqlType]:
 
 def _insert(table: Table, rows: FromClause, inserted: CTE) -> Insert:
     names = [column.name for column in table.columns]
-    values = select(inserted.c.run_key, *(rows.c[name] for name in names[1:]))
-    return insert(table).from_select(names, values.where(rows.c.run_id == inserted.c.run_id))
+    keys = select(func.jsonb_object_agg(inserted.c.run_id, inserted.c.run_key)).scalar_subquery()
+    # Looked up, since as a join it would take as many comparisons as there are pairs of rows.
+    run_key = keys.op("->>")(rows.c.run_id).cast(BigInteger)
+    values = select(run_key, *(rows.c[name] for name in names[1:]))
+    return insert(table).from_select(names, values.where(run_key.is_not(None)))

@@ -13,24 +13,25 @@ from sqlalchemy import (
     Delete,
     FromClause,
     Insert,
+    Select,
     Table,
     Text,
     Update,
     and_,
     case,
     delete,
-    func,
     insert,
     literal_column,
     null,
     or_,
     select,
+    true,
     update,
 )
 
 from loom.storage.sql.dialects import PostgresDialect, RowsStatement, SqlType, Statement, Values
 from loom.storage.sql.schema import events, inbox, tasks, workflows
-from loom.storage.sql.statements.base import StatementSet, types_of
+from loom.storage.sql.statements.base import StatementSet, is_open, materialized, types_of
 
 _run: Final = workflows.c
 _task: Final = tasks.c
@@ -84,7 +85,7 @@ def _save(turn: Values) -> Update:
         _run.run_key == turn["key"],
         _run.lease_token == turn["token"],
         _run.sequence == turn["expected"],
-        _run.closed_at.is_(None),
+        is_open(),
         # What has just come into the inbox of a run that ends may not be visible to us yet.
         or_(turn["closed_at"].is_(None), ~has_messages),
     )
@@ -144,63 +145,62 @@ class TurnsAtOnce(StatementSet):
             "tasks": types_of(tasks.columns),
         }
         given = {name: self.dialect.table(name, columns) for name, columns in tables.items()}
-        turns = select(*given["turns"].c).cte("turns")
-        locked = _locked(turns)
-        saved = _saved(turns, locked)
+        saved = _saved(_locked(given["turns"]))
+        ended = materialized(_of_saved(given["ended"], saved), "ended_now")
         parts = (
-            _insert_into(events, given["events"], saved).cte("appended"),
-            _insert_into(tasks, given["tasks"], saved).cte("added"),
-            _delete_tasks(given["ended"], locked, saved).cte("removed"),
-            _empty_inboxes(turns, saved).cte("emptied"),
+            _insert(events, _of_saved(given["events"], saved)).cte("appended"),
+            _insert(tasks, _of_saved(given["tasks"], saved)).cte("added"),
+            _delete_tasks(ended).cte("removed"),
+            _empty_inboxes(saved).cte("emptied"),
         )
         return self.dialect.compile_tables(select(saved.c.run_key).add_cte(*parts), tables)
 
 
-def _locked(turns: CTE) -> CTE:
+def _locked(turns: FromClause) -> CTE:
+    """Turns whose runs are there, and locked."""
     return (
-        select(_run.run_key)
-        .where(_run.run_key.in_(select(turns.c.key)))
+        select(*turns.c)
+        .where(_run.run_key == turns.c.key)
         .order_by(_run.run_key)
         .with_for_update(of=workflows)
         .cte("locked")
     )
 
 
-def _saved(turns: CTE, locked: CTE) -> CTE:
-    query = _save(dict(turns.c.items())).where(_run.run_key == locked.c.run_key)
-    return query.returning(_run.run_key).cte("saved")
+def _saved(turns: CTE) -> CTE:
+    query = _save(dict(turns.c.items()))
+    return query.returning(_run.run_key, turns.c.consumed).cte("saved")
 
 
-def _insert_into(table: Table, rows: FromClause, saved: CTE) -> Insert:
-    wanted = select(*rows.c).where(rows.c.run_key.in_(select(saved.c.run_key)))
-    return insert(table).from_select(list(rows.c.keys()), wanted)
+def _of_saved(rows: FromClause, saved: CTE) -> Select[Any]:
+    is_saved = rows.c.run_key.in_(select(saved.c.run_key))
+    # As a truth value it is looked up in a hash table; otherwise it would be a join.
+    return select(*rows.c).where(is_saved.is_(true()))
 
 
-def _delete_tasks(ended: FromClause, locked: CTE, saved: CTE) -> Delete:
+def _insert(table: Table, rows: Select[Any]) -> Insert:
+    return insert(table).from_select(list(rows.selected_columns.keys()), rows)
+
+
+def _delete_tasks(ended: CTE) -> Delete:
     # Others lock tasks without holding their runs: all runs first, and then tasks in one order.
-    locked_runs = select(func.count()).select_from(locked).scalar_subquery()
     doomed = (
         select(_task.run_key, _task.activity_id)
         .where(
             _task.run_key == ended.c.run_key,
             _task.activity_id >= ended.c.first_id,
             _task.activity_id <= ended.c.last_id,
-            locked_runs > literal_column("0"),
         )
         .order_by(_task.run_key, _task.activity_id)
         .with_for_update(of=tasks)
         .cte("doomed")
     )
     return delete(tasks).where(
-        _task.run_key == doomed.c.run_key,
-        _task.activity_id == doomed.c.activity_id,
-        _task.run_key == saved.c.run_key,
+        _task.run_key == doomed.c.run_key, _task.activity_id == doomed.c.activity_id
     )
 
 
-def _empty_inboxes(turns: CTE, saved: CTE) -> Delete:
+def _empty_inboxes(saved: CTE) -> Delete:
     return delete(inbox).where(
-        inbox.c.run_key == saved.c.run_key,
-        turns.c.key == saved.c.run_key,
-        inbox.c.position <= turns.c.consumed,
+        inbox.c.run_key == saved.c.run_key, inbox.c.position <= saved.c.consumed
     )
