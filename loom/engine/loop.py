@@ -159,6 +159,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 # In its own context, or what it resets on its way out would be the host's.
                 task.get_context().run(_unwind, task.get_coro())
+                _let_go(task)
             for generator in self._async_generators:
                 self._context.run(_unwind, generator.athrow(StopReplay()))
         self._async_generators.clear()
@@ -330,6 +331,15 @@ _UNWIND_ATTEMPTS: Final = 100
 
 _never_ending: Final[list[Any]] = []
 """Coroutines that swallow whatever is thrown at them, kept so that nothing ever resumes them."""
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    """Undo the circles of a task that will never be done: it and what it waits for refer to one
+    another, and a task of a group or of ``gather`` to whoever waits for all of them."""
+    waiter: Any = task._fut_waiter  # type: ignore[attr-defined]
+    for future in (task, waiter, *getattr(waiter, "_children", ())):
+        for callback, _ in getattr(future, "_callbacks", None) or ():
+            future.remove_done_callback(callback)
 
 
 def _unwind(coroutine: Any) -> None:

@@ -93,6 +93,25 @@ async def test_a_connection_reads_what_was_committed_and_never_waits_for_ever(
         assert await connection.fetchval("SHOW lock_timeout") == "10s"
 
 
+async def test_a_large_answer_arrives_in_small_pieces(postgres_dsn: str) -> None:
+    """Or the memory of a process that reads all the time falls to pieces."""
+    pieces = list[int]()
+    async with connected(postgres_dsn) as connection:
+        transport = connection._transport
+        protocol = transport.get_protocol()
+
+        class Counting(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                pieces.append(len(data))
+                protocol.data_received(data)
+
+        transport.set_protocol(Counting())
+        assert await connection.fetchval("SELECT repeat('x', 1000000)") == 1_000_000 * "x"
+        transport.set_protocol(protocol)
+    assert sum(pieces) > 1_000_000
+    assert max(pieces) <= 32 * 1024
+
+
 async def test_what_the_dsn_sets_is_respected(postgres_dsn: str) -> None:
     own = f"{postgres_dsn}?application_name=mine&lock_timeout=3s"
     async with connected(own) as connection:

@@ -406,6 +406,55 @@ def test_a_closed_run_is_freed_at_once_and_leaves_the_collector_no_work() -> Non
         gc.enable()
 
 
+async def in_a_group(ctx: Ctx) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ctx.sleep(5))
+        group.create_task(ctx.wait_for_signal("go", timeout=9))
+
+
+async def gathered(ctx: Ctx) -> None:
+    await asyncio.gather(ctx.activity(clean), ctx.sleep(1), asyncio.shield(ctx.activity(clean)))
+
+
+async def in_limited_time(ctx: Ctx) -> None:
+    async with asyncio.timeout(5):
+        await asyncio.wait_for(ctx.wait_for_signal("go"), 3)
+
+
+async def on_a_lock(ctx: Ctx) -> None:
+    lock = asyncio.Lock()
+    async with lock, asyncio.timeout(5):
+        await lock.acquire()
+
+
+async def on_a_task(ctx: Ctx) -> None:
+    await asyncio.create_task(ctx.wait_condition(lambda: False))
+
+
+WAITS = [in_a_group, gathered, in_limited_time, on_a_lock, on_a_task]
+
+
+@pytest.mark.parametrize("code", WAITS)
+def test_an_unwound_run_leaves_the_collector_no_work(code: Code) -> None:
+    """A worker lets go of runs all the time that others took further: what they were made of
+    would stay until the collector looks, which it seldom does."""
+    workflow = workflow_of(code)
+    run = SimulatedRun(workflow).start()
+    gc.collect()
+    gc.disable()
+    try:
+        run.close()
+        del run
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+    finally:
+        gc.set_debug(0)
+        gc.enable()
+    left = [type(each).__name__ for each in gc.garbage]
+    gc.garbage.clear()
+    assert left == []
+
+
 @pytest.mark.parametrize("end", [WorkflowTerminated("no more"), WorkflowTimedOut()])
 def test_a_run_that_was_ended_before_its_code_ran_replays(end: ArrivalEvent) -> None:
     """Nobody knows what the code would have asked for, and nobody asks."""

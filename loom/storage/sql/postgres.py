@@ -50,6 +50,11 @@ _PLANS_LAST: Final = 2.0
 """Seconds after which statements are planned anew: what was best when a table was empty, such as to
 read all of it, must not be done for longer while it grows."""
 
+_RECEIVED_AT_ONCE: Final = 32 * 1024
+"""Bytes. Python allocates as many each time that it looks what has arrived, and gives back what it
+did not need: with its 256 KiB, which are seldom free in one piece, a busy process's memory grew by
+a megabyte in ten seconds."""
+
 # Whatever the database's default: what is read after a lock must be what others committed.
 _ISOLATION: Final = {"default_transaction_isolation": "read committed"}
 
@@ -84,7 +89,15 @@ async def connect(
     except BaseException:
         connection.terminate()
         raise
+    _receive_little_at_once(connection)
     return connection
+
+
+def _receive_little_at_once(connection: asyncpg.Connection) -> None:
+    transport = connection._transport
+    # Not TLS, which has a buffer of its own, nor another event loop's.
+    if hasattr(transport, "max_size"):
+        transport.max_size = _RECEIVED_AT_ONCE
 
 
 async def _ensure_settings(
