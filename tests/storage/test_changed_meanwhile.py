@@ -8,13 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
-import asyncpg
 import pytest
 
 from loom.storage.records import ActivityTask, Effects, RunRecord, Transition
 from loom.storage.sql import plain_completions, plain_messages, postgres, turns
 from loom.storage.sql.postgres import PostgresDatabase
-from loom.storage.sql.repository import SqlRepository
 from loom.testing.conformance.scene import (
     COMPLETED,
     LEASE,
@@ -27,7 +25,6 @@ from loom.testing.conformance.scene import (
     turn,
 )
 from tests.conditions import eventually
-from tests.databases import plain_dsn
 from tests.plans import PLANS, with_plan
 
 RUNS = 5
@@ -41,18 +38,6 @@ async def database(
     assert isinstance(store, postgres.PostgresStore)
     yield store.database
     await store.close()
-
-
-@pytest.fixture
-def scene(database: PostgresDatabase) -> Scene:
-    return Scene(SqlRepository(database))
-
-
-@pytest.fixture
-async def rival(migrated_postgres_dsn: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(plain_dsn(migrated_postgres_dsn))
-    yield connection
-    await connection.close()
 
 
 async def while_all_rows_change[T](

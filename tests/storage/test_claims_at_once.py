@@ -4,7 +4,7 @@ claim would, and each run comes with all of its messages."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from loom.storage.records import (
     WorkflowClaim,
     WorkflowTasks,
 )
-from loom.storage.sql import claims, postgres, schema
+from loom.storage.sql import claims, schema
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.postgres import PostgresDatabase
 from loom.storage.sql.repository import SqlRepository
@@ -40,14 +40,6 @@ from loom.testing.conformance.scene import (
     message,
     turn,
 )
-
-
-@pytest.fixture
-async def database(migrated_postgres_dsn: str) -> AsyncIterator[PostgresDatabase]:
-    store = await postgres.open_store(migrated_postgres_dsn)
-    assert isinstance(store, postgres.PostgresStore)
-    yield store.database
-    await store.close()
 
 
 async def claim_in_steps(database: PostgresDatabase, claim: WorkflowClaim) -> WorkflowTasks:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +16,9 @@ from loom.storage.records import (
     RunRecord,
     WriteOutcome,
 )
-from loom.storage.sql import plain_completions, postgres, writes
+from loom.storage.sql import plain_completions, writes
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.postgres import PostgresDatabase
-from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import metadata
 from loom.storage.sql.transactions import Query, Rows, Transaction
 from loom.testing.conformance.scene import (
@@ -42,19 +40,6 @@ from loom.testing.conformance.scene import (
 )
 
 ITS_OWN = {"run_key", "workflow_id", "run_id", "queue"}
-
-
-@pytest.fixture
-async def database(migrated_postgres_dsn: str) -> AsyncIterator[PostgresDatabase]:
-    store = await postgres.open_store(migrated_postgres_dsn)
-    assert isinstance(store, postgres.PostgresStore)
-    yield store.database
-    await store.close()
-
-
-@pytest.fixture
-def scene(database: PostgresDatabase) -> Scene:
-    return Scene(SqlRepository(database))
 
 
 async def write_the_other_way(

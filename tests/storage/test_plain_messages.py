@@ -4,19 +4,16 @@ leave the same behind, and none is delivered twice."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import asyncpg
 import pytest
 
 from loom.storage.records import Effects, Message, RunRecord, SendOutcome
-from loom.storage.sql import plain_messages, postgres, writes
+from loom.storage.sql import plain_messages, writes
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.postgres import PostgresDatabase
-from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import metadata
 from loom.storage.sql.transactions import Query, Rows, Transaction
 from loom.testing.conformance.scene import (
@@ -33,29 +30,8 @@ from loom.testing.conformance.scene import (
     turn,
 )
 from tests.conditions import eventually
-from tests.databases import plain_dsn
 
 ITS_OWN = {"run_key", "workflow_id", "run_id", "message_id"}
-
-
-@pytest.fixture
-async def database(migrated_postgres_dsn: str) -> AsyncIterator[PostgresDatabase]:
-    store = await postgres.open_store(migrated_postgres_dsn)
-    assert isinstance(store, postgres.PostgresStore)
-    yield store.database
-    await store.close()
-
-
-@pytest.fixture
-def scene(database: PostgresDatabase) -> Scene:
-    return Scene(SqlRepository(database))
-
-
-@pytest.fixture
-async def admin(migrated_postgres_dsn: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(plain_dsn(migrated_postgres_dsn))
-    yield connection
-    await connection.close()
 
 
 async def send_the_other_way(database: PostgresDatabase, sent: Message) -> SendOutcome:
@@ -148,25 +124,25 @@ async def test_what_is_not_plain_is_left_alone(database: PostgresDatabase, scene
     assert [await rows_of(database, run) for run in (waiting, closed, answered)] == before
 
 
-async def somebody_waits(admin: Any) -> bool:
+async def somebody_waits(rival: Any) -> bool:
     ours = "FROM pg_stat_activity WHERE datname = current_database()"
-    return bool(await admin.fetchval(f"SELECT count(*) {ours} AND wait_event_type = 'Lock'"))
+    return bool(await rival.fetchval(f"SELECT count(*) {ours} AND wait_event_type = 'Lock'"))
 
 
 async def test_a_message_that_came_while_the_run_was_waited_for_is_not_delivered_again(
-    database: PostgresDatabase, scene: Scene, admin: Any
+    database: PostgresDatabase, scene: Scene, rival: Any
 ) -> None:
     run = await scene.start_waiting()
     same = message(run, "the same")
-    async with admin.transaction():
-        await admin.execute("SELECT 1 FROM workflows WHERE run_key = $1 FOR UPDATE", run.run_key)
+    async with rival.transaction():
+        await rival.execute("SELECT 1 FROM workflows WHERE run_key = $1 FOR UPDATE", run.run_key)
         sending = asyncio.create_task(scene.send(same))
-        await eventually(partial(somebody_waits, admin))
+        await eventually(partial(somebody_waits, rival))
         # As another sender of it would have done, who had the lock first.
         counted = "UPDATE workflows SET inbox_count = 1, due_at = $2 WHERE run_key = $1"
-        await admin.execute(counted, run.run_key, NOW)
+        await rival.execute(counted, run.run_key, NOW)
         put = "INSERT INTO inbox VALUES ($1, 1, 'the same', 'SIGNAL_RECEIVED', 1, '', NULL)"
-        await admin.execute(put, run.run_key)
+        await rival.execute(put, run.run_key)
     assert await sending == [ACCEPTED]
     assert [got.position for got in await scene.inbox_of(run)] == [1]
 

@@ -14,9 +14,7 @@ from loom.storage.sql import plain_starts, starts
 from loom.storage.sql.sqlite import SqliteDatabase
 from loom.storage.sql.transactions import Database
 from loom.testing.conformance.scene import ALICE, LEASE, NOW, Scene, arrival
-from tests.storage.test_plain_turns import Fields, database, rows_of, scene
-
-__all__ = ["database", "scene"]
+from tests.storage.test_plain_turns import Fields, rows_of
 
 EFFECTS: dict[str, Fields] = {
     "for anybody": {},
@@ -29,6 +27,11 @@ EFFECTS: dict[str, Fields] = {
         "lease_expires_at": NOW + LEASE,
     },
 }
+
+
+@pytest.fixture
+def database(any_database: Database) -> Database:
+    return any_database
 
 
 def a_run(scene: Scene, name: str, messages: int) -> NewRun:

@@ -4,7 +4,6 @@ leave the same behind."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,9 +17,8 @@ from loom.storage.records import (
     WorkflowTask,
     WriteOutcome,
 )
-from loom.storage.sql import postgres, sqlite, turns, writes
+from loom.storage.sql import turns, writes
 from loom.storage.sql.dialects import Statement
-from loom.storage.sql.repository import SqlRepository
 from loom.storage.sql.schema import metadata
 from loom.storage.sql.transactions import Database, Query, Rows, Transaction
 from loom.testing.conformance.scene import ALICE, LEASE, NOW, Scene, following, message, turn
@@ -47,18 +45,9 @@ EFFECTS: dict[str, Fields] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    dsn = request.getfixturevalue(f"migrated_{request.param}_dsn")
-    opened = await (sqlite if request.param == "sqlite" else postgres).open_store(dsn)
-    assert isinstance(opened, sqlite.SqliteStore | postgres.PostgresStore)
-    yield opened.database
-    await opened.close()
-
-
 @pytest.fixture
-def scene(database: Database) -> Scene:
-    return Scene(SqlRepository(database))
+def database(any_database: Database) -> Database:
+    return any_database
 
 
 async def write_the_other_way(database: Database, transition: Transition) -> WriteOutcome:

@@ -19,7 +19,6 @@ from loom.storage.sql.postgres import PostgresStore
 from loom.storage.sql.transactions import Query, Transaction
 from loom.testing.conformance.scene import Scene, message
 from tests.conditions import eventually
-from tests.databases import plain_dsn
 from tests.postgres import LocalServer, PostgresUnavailable, local_binaries, local_server
 
 OURS = "FROM pg_stat_activity WHERE application_name = 'loom' AND datname = current_database()"
@@ -29,25 +28,6 @@ async def opened(dsn: str) -> PostgresStore:
     store = await postgres.open_store(dsn)
     assert isinstance(store, PostgresStore)
     return store
-
-
-@pytest.fixture
-async def store(migrated_postgres_dsn: str) -> AsyncIterator[PostgresStore]:
-    store = await opened(migrated_postgres_dsn)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def scene(store: PostgresStore) -> Scene:
-    return Scene(store.repository)
-
-
-@pytest.fixture
-async def admin(migrated_postgres_dsn: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(plain_dsn(migrated_postgres_dsn))
-    yield connection
-    await connection.close()
 
 
 def postgres_dsn_of(dsn: str) -> PostgresDsn:
@@ -120,10 +100,10 @@ async def test_what_the_dsn_sets_is_respected(postgres_dsn: str) -> None:
 
 
 async def test_a_warning_at_the_commit_makes_its_outcome_unknown(
-    store: PostgresStore, scene: Scene, admin: Any
+    store: PostgresStore, scene: Scene, rival: Any
 ) -> None:
     # As Postgres warns when the wait for a synchronous standby is cancelled.
-    await admin.execute("""
+    await rival.execute("""
         CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE WARNING 'canceling wait for synchronous replication'; RETURN NULL; END $$;
         CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON workflows
@@ -131,7 +111,7 @@ async def test_a_warning_at_the_commit_makes_its_outcome_unknown(
     """)
     with pytest.raises(StoreUnavailableError, match="synchronous replication"):
         await scene.start("warned")
-    await admin.execute("DROP TRIGGER warn ON workflows")
+    await rival.execute("DROP TRIGGER warn ON workflows")
     found = await store.repository.find_run("warned")
     assert found is not None
     await scene.start()
@@ -160,7 +140,7 @@ async def test_a_cancelled_caller_leaves_the_transaction_whole(
 
 
 async def test_a_connection_ended_by_the_server_is_replaced(
-    store: PostgresStore, scene: Scene, admin: Any
+    store: PostgresStore, scene: Scene, rival: Any
 ) -> None:
     def hang(statements: postgres.Statements) -> Transaction[None]:
         yield Query(statements.runs.deletes[-1], {"keys": [run.run_key]})
@@ -168,16 +148,16 @@ async def test_a_connection_ended_by_the_server_is_replaced(
         yield Query(statements.runs.lock, {"keys": [run.run_key]})
 
     run, ended = await scene.start(), asyncio.Event()
-    blocker = admin.transaction()
+    blocker = rival.transaction()
     await blocker.start()
-    await admin.execute("LOCK TABLE workflows")
+    await rival.execute("LOCK TABLE workflows")
     writing = asyncio.create_task(store.database.write(hang(store.database.statements)))
     others = (
         "FROM pg_stat_activity WHERE application_name = 'loom' AND datname = current_database()"
     )
-    while not await admin.fetchval(f"SELECT count(*) {others} AND wait_event_type = 'Lock'"):
+    while not await rival.fetchval(f"SELECT count(*) {others} AND wait_event_type = 'Lock'"):
         await asyncio.sleep(0.01)
-    await admin.execute(f"SELECT pg_terminate_backend(pid) {others}")
+    await rival.execute(f"SELECT pg_terminate_backend(pid) {others}")
     with pytest.raises(StoreUnavailableError):
         await writing
     await blocker.rollback()
@@ -319,19 +299,19 @@ async def test_topics_reach_other_processes_once_each(
 
 
 async def test_what_is_not_ours_on_the_channel_is_passed_over(
-    store: PostgresStore, admin: Any
+    store: PostgresStore, rival: Any
 ) -> None:
     heard: list[str] = []
     store.notifier.subscribe("topic", heard.append)
     for payload in ("", "{", "5", "[]", '["somebody", "topic"]'):
-        await admin.execute("SELECT pg_notify('loom_wake_up', $1)", payload)
+        await rival.execute("SELECT pg_notify('loom_wake_up', $1)", payload)
     await eventually(lambda: heard == ["topic"])
 
 
-async def test_listeners_look_again_after_an_interruption(store: PostgresStore, admin: Any) -> None:
+async def test_listeners_look_again_after_an_interruption(store: PostgresStore, rival: Any) -> None:
     heard: list[str] = []
     store.notifier.subscribe("topic", heard.append)
-    await admin.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
+    await rival.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
     await eventually(lambda: heard == ["topic"])
     assert store.notifier.crosses_processes
 
