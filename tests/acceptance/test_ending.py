@@ -66,7 +66,7 @@ class Stubborn(loom.Workflow[Any, Any]):
         try:
             await ctx.wait_for_signal("never")
         except asyncio.CancelledError as error:
-            return f"no: {error}"
+            return f"no: {error}, but {await ctx.wait_for_signal('enough')}"
         return ""
 
 
@@ -107,7 +107,8 @@ async def test_a_run_may_refuse_to_be_cancelled(app: loom.Loom) -> None:
         handle = await app.start(Stubborn)
         await handle.cancel(reason="please")
         await handle.cancel(reason="again")
-        assert await handle.result(30) == "no: please"
+        await handle.signal("enough", "yes")
+        assert await handle.result(30) == "no: please, but yes"
         with pytest.raises(loom.WorkflowClosedError):
             await handle.cancel()
 
