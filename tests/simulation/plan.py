@@ -193,7 +193,7 @@ def plain_plan(seed: int) -> Plan:
         ]
     call_faults = tuple(fault for fault in CallFault if chance.random() < 0.6)
     if CallFault.SLOW in call_faults and any(blow.fault in _ENDINGS for blow in blows):
-        scripts = tuple(replace(one, is_keyed=one.is_keyed or one.talks) for one in scripts)
+        scripts = with_keys(scripts)
     return Plan(
         seed=seed,
         workers=workers,
@@ -218,9 +218,13 @@ def plain_plan(seed: int) -> Plan:
 
 
 _ENDINGS: Final = (Fault.CRASH, Fault.STOP)
-"""After these, what a process has asked for may be done when its successor has long had an answer.
-A start without a key is a run of its own then, which waits for ever for what was told to the other.
-"""
+
+
+def with_keys(scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """Where processes end and calls are slow, what one has asked for may be done when its successor
+    has long had an answer. A start without a key is a run of its own then, which waits for ever for
+    what was told to the other."""
+    return tuple(replace(one, is_keyed=one.is_keyed or one.talks) for one in scripts)
 
 
 def _blow(chance: Random, kinds: tuple[Fault, ...], nodes: int, ends: float) -> Blow:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, plain_plan
+from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, plain_plan, with_keys
 from tests.simulation.programs import DEADLY, some_long_chain, some_short, some_wide, wanted
 
 
@@ -56,7 +56,8 @@ def _deadly(plan: Plan, chance: Random) -> Plan:
     deadly = Script(DEADLY_ID, DEADLY, 0.0, plan.workers, _to_its_end(), True)
     # By a clock that is half a minute ahead it would be tried again at once, and then not for long.
     blows = tuple(blow for blow in plan.blows if blow.fault is not Fault.CLOCK)
-    return _calmed(replace(plan, scripts=(*plan.scripts, deadly), blows=blows), chance)
+    scripts = with_keys(plan.scripts) if CallFault.SLOW in plan.call_faults else plan.scripts
+    return _calmed(replace(plan, scripts=(*scripts, deadly), blows=blows), chance)
 
 
 DEADLY_ID: Final = "deadly"

@@ -74,6 +74,11 @@ ENDED_BEFORE_IT_WAS_REPEATED = [8, 217, 347]
 mutant of that kind still shows by these. Whoever changes what seeds draw finds others by it."""
 
 
+def test_a_late_start_of_a_process_that_code_has_ended_finds_the_run_there_is() -> None:
+    """A seed by which it was a run of its own, to which nobody spoke."""
+    assert run_plan(make_plan(10803986)).violations == []
+
+
 @pytest.mark.parametrize("tier", list(Tier))
 @pytest.mark.parametrize("seed", ENDED_BEFORE_IT_WAS_REPEATED)
 def test_what_was_once_violated_by_starts_with_signals_is_kept(tier: Tier, seed: int) -> None:
