@@ -13,6 +13,8 @@ from loom.cli.application import without_password
 from loom.cli.exits import CommandError
 from loom.cli.options import dsn_option
 
+NEWER = "newer than this Loom, which can work with it"
+
 
 @click.group()
 def db() -> None:
@@ -69,17 +71,18 @@ def current(dsn: str | None) -> None:
 @db.command()
 @dsn_option
 def check(dsn: str | None) -> None:
-    """Tell whether the schema is the one that this version of Loom needs.
+    """Tell whether the schema is one that this version of Loom can work with.
 
     Ends with 0 if it is, with 1 if it is not, and with 4 if the database cannot be asked.
     """
     from loom.storage.sql import migrations
 
     try:
-        asyncio.run(migrations.check(_place(dsn)))
+        version = asyncio.run(migrations.check(_place(dsn)))
     except loom.SchemaVersionError as error:
         raise CommandError(str(error)) from error
-    click.echo(f"The schema is up to date ({migrations.head()}).")
+    says = "up to date" if version == migrations.head() else NEWER
+    click.echo(f"The schema is {says} ({version}).")
 
 
 def _place(dsn: str | None) -> str:
@@ -97,7 +100,12 @@ def _migrate(migration: Coroutine[Any, Any, None]) -> None:
 
 def _tell(dsn: str) -> None:
     from loom.storage.sql import migrations
+    from loom.storage.sql.versions import is_newer
 
-    revision = asyncio.run(migrations.current(dsn))
-    newest = " (the newest)" if revision == migrations.head() else ""
-    click.echo(f"The schema is at {revision}{newest}." if revision else "There is no schema now.")
+    version = asyncio.run(migrations.current(dsn))
+    if version is None:
+        click.echo("There is no schema now.")
+    elif version == migrations.head():
+        click.echo(f"The schema is at {version} (the newest).")
+    else:
+        click.echo(f"The schema is at {version}{' (' + NEWER + ')' if is_newer(version) else ''}.")

@@ -4,6 +4,9 @@ What a run asks for must be the same on every replay, with every later Loom. So 
 itself shall do something in another way, that way gets a flag: runs that are started from then on
 have it in their ``WORKFLOW_STARTED``, and every history without it replays as it was recorded. A
 flag is never renamed or given another meaning.
+
+A release knows a flag before the next one starts runs with it, so that the workers of two releases
+that follow each other can take each other's runs.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ class Flag(StrEnum):
     """A wait for a signal passes over one whose payload does not fit the type that is wanted."""
 
 
-NEW_RUN_FLAGS: Final[tuple[str, ...]] = tuple(sorted(flag.value for flag in Flag))
-"""What a run is started with today."""
+NEW_RUN_FLAGS: Final[tuple[str, ...]] = (Flag.SIGNAL_BEFORE_TIMER, Flag.UNFIT_SIGNALS_DROPPED)
+"""What a run is started with today: sorted, and all known to the last release too."""
 
 
 def known_flags(recorded: Iterable[str]) -> frozenset[Flag]:

@@ -88,14 +88,15 @@ class Child:
 class Nursery:
     """Forks children on demand; use ``nursery()``."""
 
-    def __init__(self, log: Path, shim: Path | None) -> None:
+    def __init__(self, log: Path, shim: Path | None, tree: Path) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LOOM_")}
-        environment["PYTHONPATH"] = str(ROOT)
+        environment["PYTHONPATH"] = str(tree)
         if shim is not None:
             environment["LD_PRELOAD"] = str(shim)
         self._log = log.open("a")
         self._process = subprocess.Popen(
             [sys.executable, "-m", MODULE],
+            cwd=tree,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,9 +150,12 @@ class Nursery:
 
 
 @contextmanager
-def nursery(log: Path, shim: Path | None = None) -> Iterator[Nursery]:
-    """A nursery, gone with all its children afterwards. What they complain of goes to a file."""
-    opened = Nursery(log, shim)
+def nursery(log: Path, shim: Path | None = None, tree: Path = ROOT) -> Iterator[Nursery]:
+    """A nursery, gone with all its children afterwards. What they complain of goes to a file.
+
+    ``tree`` has the ``loom`` that they import.
+    """
+    opened = Nursery(log, shim, tree)
     try:
         yield opened
     finally:

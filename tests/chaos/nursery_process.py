@@ -22,7 +22,7 @@ import loom.runner.processes
 import loom.storage.sql.migrations
 import loom.storage.sql.postgres
 import loom.storage.sql.sqlite
-import loom.worker  # noqa: F401
+import loom.worker
 from tests.chaos.roles import ROLES
 
 
@@ -31,6 +31,8 @@ def tell(what: str, number: int, value: int = 0) -> None:
 
 
 def main() -> None:
+    # Of the release that was asked for.
+    assert os.path.dirname(os.path.dirname(loom.__file__)) == os.environ["PYTHONPATH"]
     numbers: dict[int, int] = {}
     rest = b""
     wake_read, wake_write = os.pipe()

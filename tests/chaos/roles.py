@@ -70,12 +70,7 @@ async def _work(order: Order, ready: Ready) -> None:
         jobs.Place.die = lambda: die(order)
     if "clock" in order:
         Shim().clock(Path(order["clock"]))
-    if "full_while" in order or "record" in order:
-        shim = Shim()
-        shim.watch(order["watch"])
-        shim.full_while(Path(order.get("full_while", order["watch"] + "-full")))
-        if "record" in order:
-            shim.record(Path(order["record"]))
+    _prepare_files(order)
     async with open_app(order) as app:
         worker = worker_of(app, order)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
@@ -85,6 +80,19 @@ async def _work(order: Order, ready: Ready) -> None:
         await running
         for task in beside:
             task.cancel()
+
+
+def _prepare_files(order: Order) -> None:
+    """What is to befall the SQLite file."""
+    shim = Shim()
+    if not order.keys().isdisjoint({"full_while", "failing_while", "record"}):
+        shim.watch(order["watch"])
+    if "full_while" in order:
+        shim.full_while(Path(order["full_while"]))
+    if "failing_while" in order:
+        shim.failing_while(Path(order["failing_while"]), Path(order["failures"]), order["seed"])
+    if "record" in order:
+        shim.record(Path(order["record"]))
 
 
 async def _talk(app: loom.Loom, order: Order) -> None:
@@ -165,12 +173,18 @@ async def _migrate(order: Order) -> None:
     await insist(lambda: migrations.upgrade(order["dsn"]))
 
 
+async def _migrate_back(order: Order) -> None:
+    """From a release that is not there yet to this one's schema."""
+    await insist(lambda: migrations.downgrade(order["dsn"], order["revision"]))
+
+
 STORIES: dict[str, Callable[[Order], Awaitable[None]]] = {
     "start": _start,
     "step": _start_and_step,
     "signal": _signal,
     "timer": _to_the_end,
     "migration": _migrate,
+    "way back": _migrate_back,
 }
 
 ROLES: dict[str, Callable[[Order, Ready], None]] = {"work": work, "play": play}

@@ -9,10 +9,10 @@ from tests.chaos.failover import failover
 from tests.chaos.kills import kills, orphans
 from tests.chaos.poison import damaged_histories, deadly_activities, deadly_workflows
 from tests.chaos.servers import crashes, doubts, terminated_backends
-from tests.chaos.sqlite_faults import full_disk, power_cuts, rivals
+from tests.chaos.sqlite_faults import failing_syncs, full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
 from tests.chaos.system_calls import system_calls
-from tests.chaos.upgrades import upgrades
+from tests.chaos.upgrades import from_the_last_release, to_the_next_release, upgrades
 from tests.chaos.zombies import drains, stuck_loops, zombies
 
 POSTGRES = ("postgres",)
@@ -43,6 +43,7 @@ SCENARIOS: dict[str, Entry] = {
     "postgres-crashes": Entry(crashes, POSTGRES, is_alone=True),
     "terminated-backends": Entry(terminated_backends, POSTGRES),
     "full-disk": Entry(full_disk, SQLITE),
+    "failing-syncs": Entry(failing_syncs, SQLITE),
     "rivals": Entry(rivals, SQLITE),
     "power-cuts": Entry(power_cuts, SQLITE),
     "deadly-activities": Entry(deadly_activities),
@@ -50,6 +51,8 @@ SCENARIOS: dict[str, Entry] = {
     "damaged-histories": Entry(damaged_histories),
     "clock-jumps": Entry(clock_jumps),
     "upgrades": Entry(upgrades),
+    "from-the-last-release": Entry(from_the_last_release),
+    "to-the-next-release": Entry(to_the_next_release),
     "failover": Entry(failover, POSTGRES, is_alone=True, seeds=()),
     "commits-in-doubt": Entry(doubts, POSTGRES),
 }

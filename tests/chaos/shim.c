@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -29,6 +30,9 @@ static char watched[PATH_MAX];
 static long victim, calls;
 static enum side victim_side;
 static char full_flag[PATH_MAX];
+static char failing_flag[PATH_MAX];
+static int failures_to = -1;
+static unsigned failing_chance;
 static int record_to = -1;
 static pthread_mutex_t recording = PTHREAD_MUTEX_INITIALIZER;
 static volatile int64_t *clock_offset;
@@ -48,6 +52,14 @@ long chaos_calls(void) { return __atomic_load_n(&calls, __ATOMIC_SEQ_CST); }
 
 /* While a file of that name exists, watched files cannot grow. */
 void chaos_full_while(const char *flag) { snprintf(full_flag, sizeof full_flag, "%s", flag); }
+
+/* While a file of that name exists, some writes and syncs of watched files fail, whether or not they
+   were done; each is told by a line. */
+void chaos_failing_while(const char *flag, const char *failures, unsigned seed) {
+    failing_chance = seed;
+    failures_to = open(failures, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    snprintf(failing_flag, sizeof failing_flag, "%s", flag);
+}
 
 /* Write down what is done to watched files. */
 void chaos_record(const char *path) { record_to = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600); }
@@ -141,6 +153,21 @@ static int grows_while_full(int fd, off_t end) {
     return fstat(fd, &now) == 0 && end > now.st_size;
 }
 
+/* Whether one of so many is to fail now. */
+static int fails(int every) {
+    if (!*failing_flag || access(failing_flag, F_OK)) return 0;
+    unsigned drawn = __atomic_add_fetch(&failing_chance, 0x9e3779b9, __ATOMIC_SEQ_CST);
+    return rand_r(&drawn) % every == 0;
+}
+
+static int failed(const char *what) {
+    if (write(failures_to, what, strlen(what)) < 0) die();
+    errno = EIO;
+    return -1;
+}
+
+enum { OF_WRITES = 150, OF_SYNCS = 6 };
+
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
     if (!is_watched(fd)) return real(fd, data, length, offset);
@@ -152,6 +179,11 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     if (last && victim_side == HALFWAY) {
         real(fd, data, length / 2, offset);
         die();
+    }
+    if (fails(2 * OF_WRITES)) return failed("writes not done\n");
+    if (fails(2 * OF_WRITES)) {
+        real(fd, data, length / 2, offset);
+        return failed("writes half done\n");
     }
     ssize_t done = real(fd, data, length, offset);
     if (done > 0) record(WRITE, name_of(fd), offset, data, done);
@@ -168,7 +200,9 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
         REAL(int, name, int);                                                                      \
         if (!is_watched(fd)) return real(fd);                                                      \
         int last = enter();                                                                        \
+        if (fails(2 * OF_SYNCS)) return failed("syncs not done\n");                                \
         int answer = real(fd);                                                                     \
+        if (fails(2 * OF_SYNCS)) return failed("syncs done\n");                                    \
         if (!answer) record(SYNC, name_of(fd), 0, NULL, 0);                                        \
         if (last) die();                                                                           \
         return answer;                                                                             \

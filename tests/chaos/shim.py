@@ -43,6 +43,8 @@ class Shim:
         self._library = ctypes.CDLL(None)
         self._library.chaos_calls.restype = ctypes.c_long
         self._library.chaos_die_at.argtypes = [ctypes.c_long, ctypes.c_int]
+        flags = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]
+        self._library.chaos_failing_while.argtypes = flags
 
     def watch(self, prefix: str) -> None:
         """Which files are meant: those whose path begins so."""
@@ -59,6 +61,11 @@ class Shim:
     def full_while(self, flag: Path) -> None:
         """Let files grow no more while a file of that name exists."""
         self._library.chaos_full_while(str(flag).encode())
+
+    def failing_while(self, flag: Path, failures: Path, seed: int) -> None:
+        """Let some writes and syncs fail while a file of the first name exists, and tell each in
+        the second."""
+        self._library.chaos_failing_while(str(flag).encode(), str(failures).encode(), seed)
 
     def record(self, path: Path) -> None:
         """Write down what is done to watched files."""

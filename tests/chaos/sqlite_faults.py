@@ -1,4 +1,4 @@
-"""What befalls a SQLite file: a full disk, rivals that hold its lock, and power cuts."""
+"""What befalls a SQLite file: a full or failing disk, rivals that hold its lock, and power cuts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.chaos.judge import violations_of
+from tests.chaos.nursery import Child
 from tests.chaos.power import Recording
 from tests.chaos.servers import talking, time_until_work_moves
 from tests.chaos.stage import Stage
@@ -29,6 +30,35 @@ async def full_disk(stage: Stage) -> None:
                 flag.unlink()
                 stage.fault("full disks")
                 stage.report.recoveries.append(await time_until_work_moves(stage))
+        await stage.close(app)
+
+
+REQUESTS = 120
+"""Of the client in each worker's process."""
+
+
+async def failing_syncs(stage: Stage) -> None:
+    """Writes and syncs fail, some of which were done: who asked for a commit cannot know whether it
+    was. Meanwhile all processes may be killed, so that the next one finds what is in the log."""
+    flag, failures = stage.folder / "failing", stage.folder / "failures"
+    order = {"failing_while": str(flag), "failures": str(failures)}
+
+    async def begin() -> list[Child]:
+        return [await stage.worker(requests=stage.times(REQUESTS), **order) for _ in range(2)]
+
+    workers = await begin()
+    for _ in range(stage.times(8)):
+        flag.touch()
+        await asyncio.sleep(stage.chance.uniform(0.1, 1.0))
+        is_fatal = stage.chance.random() < 0.5
+        if is_fatal:
+            await asyncio.gather(*(worker.kill() for worker in workers))
+        flag.unlink()
+        if is_fatal:
+            workers = await begin()
+    await stage.end_of_talk(*workers)
+    stage.report.faults.update(failures.read_text().splitlines())
+    async with stage.client() as (app, _):
         await stage.close(app)
 
 

@@ -20,7 +20,8 @@ from tests.chaos import shim
 from tests.chaos.clients import Client, ClientLog, opened
 from tests.chaos.judge import finish, judge
 from tests.chaos.ledger import Ledger
-from tests.chaos.nursery import Child, Nursery, nursery
+from tests.chaos.nursery import ROOT, Child, Nursery, nursery
+from tests.chaos.releases import THIS, ReleaseUnavailable, lay_out
 from tests.conditions import eventually
 from tests.databases import Databases, database_name, run_apart
 from tests.plans import PLANS, with_plan
@@ -36,6 +37,9 @@ LEASE = 0.5
 """Seconds; the shortest there is."""
 
 STORES = ("sqlite", "postgres")
+
+FAILED = 1
+"""The exit code of a child that an exception has ended."""
 
 
 @dataclass
@@ -111,7 +115,7 @@ class Stage:
         path = self.folder / "told"
         return path.read_text().splitlines().count(what) if path.exists() else 0
 
-    async def child(self, role: str, **order: Any) -> Child:
+    async def child(self, role: str, *, release: str = THIS, **order: Any) -> Child:
         """A process, ready; what the order does not say is as the stage has it."""
         order = {
             "dsn": self.dsn,
@@ -127,7 +131,7 @@ class Stage:
                 "max_lost_owners": 10_000,
             },
         } | order
-        child = self.grounds.nursery.fork(role, **order)
+        child = self.grounds.nursery(release).fork(role, **order)
         if "requests" in order:
             child.talked = Path(str(order["talked"]))
         self._children.append(child)
@@ -144,9 +148,11 @@ class Stage:
         return await self.child("work", **order)
 
     async def clear(self) -> None:
-        """Let no child live."""
+        """Let no child live. Whatever befalls one, none of them ends by an error of its own."""
         for child in self._children:
             await eventually(lambda child=child: bool(child.pid) or child.has_ended)
+            if child.exit_code == FAILED:
+                self.violation(f"{child.number} ended by an error: see {self.grounds.log}")
             await child.kill()
 
     @contextmanager
@@ -180,16 +186,28 @@ type Scenario = Callable[[Stage], Awaitable[None]]
 
 
 class Grounds:
-    """Where stages are set up: the server, the template of a database, the nursery."""
+    """Where stages are set up: the server, the template of a database, the nurseries."""
 
     def __init__(
-        self, folder: Path, nursery: Nursery, template: Path, server: LocalServer | None
+        self, folder: Path, stack: ExitStack, template: Path, server: LocalServer | None
     ) -> None:
         self._folder = folder
-        self.nursery = nursery
+        self.log = folder / "log"
+        """What children complain of."""
+        self._stack = stack
+        self._shim = shim.build(folder)
+        self._nurseries: dict[str, Nursery] = {}
         self._template = template
         self.server = server
         self._stages = 0
+
+    def nursery(self, release: str) -> Nursery:
+        """Where that release's processes come from."""
+        if release not in self._nurseries:
+            tree = ROOT if release == THIS else lay_out(release, self._folder)
+            made = nursery(self.log, self._shim, tree)
+            self._nurseries[release] = self._stack.enter_context(made)
+        return self._nurseries[release]
 
     async def play(
         self, scenario: Scenario, report: Report, seed: int, *, is_short: bool = False
@@ -204,6 +222,8 @@ class Grounds:
                 stage = Stage(self, folder, dsn, report, seed, is_short)
                 try:
                     await scenario(stage)
+                except ReleaseUnavailable:
+                    raise
                 except Exception as error:
                     # Whatever a client or this stage itself stumbles over is a finding too.
                     stage.violation("".join(traceback.format_exception(error)))
@@ -236,8 +256,7 @@ def grounds(stores: tuple[str, ...] = STORES) -> Iterator[Grounds]:
         template = folder / "template.db"
         run_apart(migrations.upgrade(f"sqlite:///{template}"))
         server = _server(stack) if "postgres" in stores else None
-        children = stack.enter_context(nursery(folder / "log", shim.build(folder)))
-        yield Grounds(folder, children, template, server)
+        yield Grounds(folder, stack, template, server)
         if not any(folder.glob("stage*")):
             shutil.rmtree(folder)
 

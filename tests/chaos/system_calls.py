@@ -13,21 +13,21 @@ from contextlib import contextmanager
 import loom
 from loom.storage.sql import migrations
 from tests.chaos.clients import insist
-from tests.chaos.roles import STORIES
 from tests.chaos.shim import Side
 from tests.chaos.stage import Stage
 
 TALE = "tale"
+STORIES = ("start", "step", "signal", "timer", "migration")
 BEFORE_IT = {"signal": ("start",), "timer": ("start",)}
 """What is played in full before a story."""
 
 
 async def system_calls(stage: Stage) -> None:
     """SIGKILL at the n-th durable call of a start, a step, a signal, a timer or a migration."""
-    stories, sides = list(STORIES), list(Side)
-    rest, story = divmod(stage.seed, len(stories))
+    sides = list(Side)
+    rest, story = divmod(stage.seed, len(STORIES))
     call, side = divmod(rest, len(sides))
-    await die_in(stage, stories[story], call + 1, sides[side])
+    await die_in(stage, STORIES[story], call + 1, sides[side])
 
 
 async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:

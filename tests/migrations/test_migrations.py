@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import loom
 from loom.errors import SchemaVersionError, StoreError
 from loom.storage.sql import migrations, postgres, sqlite
 from loom.storage.sql.dsn import parse_dsn
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata
+from loom.storage.sql.versions import Version
 from loom.storage.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
+
+
+@loom.workflow
+class Greet(loom.Workflow[str, None]):
+    async def run(self, ctx: loom.WorkflowContext[str, None]) -> str:
+        return f"Hello, {ctx.input}!"
 
 
 @asynccontextmanager
@@ -77,13 +86,21 @@ async def test_upgrading_again_changes_nothing(dsn: str) -> None:
     await migrations.check(dsn)
 
 
-def test_the_version_that_the_code_knows_is_that_of_the_newest_script() -> None:
+def all_scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(migrations.scripts()))
-    scripts = ScriptDirectory.from_config(config)
-    assert scripts.get_heads() == [SCHEMA_VERSION]
-    # Loom compares them as text.
-    assert all(re.fullmatch(r"\d{4}", script.revision) for script in scripts.walk_revisions())
+    return ScriptDirectory.from_config(config)
+
+
+def test_the_version_that_the_code_knows_is_that_of_the_newest_script() -> None:
+    assert all_scripts().get_heads() == [SCHEMA_VERSION]
+
+
+def test_versions_are_numbered_and_name_older_ones_that_there_are() -> None:
+    names = [script.revision for script in all_scripts().walk_revisions()]
+    known = [Version.parse(name) for name in reversed(names)]
+    assert [version.number for version in known] == [f"{n:04}" for n in range(1, len(names) + 1)]
+    assert all("0001" <= version.oldest <= version.number for version in known)
 
 
 def test_the_folder_of_scripts_is_no_package() -> None:
@@ -262,9 +279,30 @@ async def test_an_older_schema_is_refused_on_postgres(migrated_postgres_dsn: str
 
 async def test_a_newer_schema_is_refused(dsn: str) -> None:
     await execute(dsn, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    for refused in (open_store, migrations.check):
+    down = partial(migrations.downgrade, revision="base")
+    for refused in (open_store, migrations.check, migrations.upgrade, down):
         with pytest.raises(SchemaVersionError, match="upgrade the package"):
             await refused(dsn)
+
+
+NEXT = f"9999_from_{SCHEMA_VERSION[:4]}"
+"""A version that adds what this Loom does not miss."""
+
+
+async def test_a_newer_schema_that_this_loom_can_work_with_is_left_as_it_is(dsn: str) -> None:
+    await execute(
+        dsn,
+        f"UPDATE {VERSION_TABLE} SET version_num = '{NEXT}'",
+        "ALTER TABLE workflows ADD COLUMN priority BIGINT NOT NULL DEFAULT 7",
+        "CREATE TABLE schedules (name TEXT)",
+    )
+    await migrations.upgrade(dsn)
+    assert await migrations.check(dsn) == NEXT
+    with pytest.raises(SchemaVersionError, match="upgrade the package"):
+        await migrations.downgrade(dsn, "base")
+    async with loom.Loom(dsn) as app, app.worker(workflows=[Greet]):
+        assert await (await app.start(Greet, "Ada")).result() == "Hello, Ada!"
+    assert await migrations.current(dsn) == NEXT
 
 
 # --- Alembic by hand -----------------------------------------------------------------------------

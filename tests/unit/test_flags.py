@@ -24,7 +24,7 @@ def test_a_run_records_the_flags_that_it_was_started_with(play: Play) -> None:
     [started] = [
         e for e in play(workflow_of(taking_what_is_there)).events if isinstance(e, WorkflowStarted)
     ]
-    assert started.flags == NEW_RUN_FLAGS == tuple(sorted(flag.value for flag in Flag))
+    assert started.flags == NEW_RUN_FLAGS == tuple(sorted(NEW_RUN_FLAGS))
 
 
 def test_a_signal_that_is_there_starts_no_timer(play: Play) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from loom.errors import StoreError, StoreUnavailableError
-from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
+from loom.storage.sql.failures import DRIVER_ERRORS, store_error
 
 
 def of_sqlite(code: int) -> sqlite3.OperationalError:
@@ -100,9 +100,3 @@ def test_an_error_says_where_and_what() -> None:
     assert str(store_error(OSError("refused"), "postgresql://db/x")) == "postgresql://db/x: refused"
     assert "TimeoutError" in str(store_error(TimeoutError(), "here"))
     assert "not a SQLite database" in str(store_error(of_sqlite(sqlite3.SQLITE_NOTADB), "here"))
-
-
-def test_a_wrong_schema_is_told_with_what_to_do() -> None:
-    assert "LOOM_DSN" in str(older_schema("here", None))
-    assert "loom db upgrade" in str(older_schema("here", "0000"))
-    assert "9999" in str(newer_schema("here", "9999"))

@@ -13,8 +13,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, EmulatedDBAPIException
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from loom.errors import SchemaVersionError, StoreError, StoreUnavailableError
-from loom.storage.sql.schema import SCHEMA_VERSION
+from loom.errors import StoreError, StoreUnavailableError
 
 _SQLITE_PASSING: Final = frozenset(
     {
@@ -92,23 +91,6 @@ def is_passing(error: BaseException) -> bool:
         return (error.sqlstate or "").startswith(_POSTGRES_PASSING)
     # What else the client refuses is a closed connection, unless it is about a value.
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
-
-
-def newer_schema(where: str, version: str) -> SchemaVersionError:
-    """The error for a database that a later Loom has migrated."""
-    return SchemaVersionError(
-        f"{where}: its schema is version {version}, but this Loom knows no later one than "
-        f"{SCHEMA_VERSION}: upgrade the package loom-durable"
-    )
-
-
-def older_schema(where: str, version: str | None) -> SchemaVersionError:
-    """The error for a database that still has to be migrated."""
-    has = "it has no Loom schema yet" if version is None else f"its schema is version {version}"
-    return SchemaVersionError(
-        f"{where}: {has}, and this Loom needs version {SCHEMA_VERSION}. Run `loom db upgrade` with "
-        "the same DSN in LOOM_DSN"
-    )
 
 
 def _told(error: BaseException) -> str:

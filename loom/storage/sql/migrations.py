@@ -21,15 +21,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, event, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from loom.errors import SchemaVersionError, StoreUnavailableError
 from loom.storage.sql.dsn import PostgresDsn, SqliteDsn, parse_dsn
-from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
+from loom.storage.sql.failures import DRIVER_ERRORS, store_error
 from loom.storage.sql.postgres import connect
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata, workflows
 from loom.storage.sql.sqlite import check_path, exists
+from loom.storage.sql.versions import check_version, is_newer, newer_schema
 
 type Dsn = str | SqliteDsn | PostgresDsn
 
@@ -43,15 +45,39 @@ _one_at_a_time = threading.Lock()
 
 
 async def upgrade(dsn: Dsn, revision: str = "head") -> None:
-    """Bring the schema to a later version. Others may do the same at once."""
-    await _on_connection(dsn, lambda connection: command.upgrade(_config(connection), revision))
+    """Bring the schema to a later version. Others may do the same at once.
+
+    One that a later Loom has made stays as it is; if this Loom cannot work with it, it raises
+    ``SchemaVersionError``.
+    """
+    where = str(_parsed(dsn))
+
+    def run(connection: Connection) -> None:
+        try:
+            command.upgrade(_config(connection), revision)
+        except CommandError:
+            # Alembic has no script for what is there.
+            if not is_newer(stored := _current(connection)):
+                raise
+            check_version(where, stored)
+
+    await _on_connection(dsn, run)
 
 
 async def downgrade(dsn: Dsn, revision: str) -> None:
-    """Bring the schema back to an earlier version; ``base`` leaves nothing of Loom's."""
+    """Bring the schema back to an earlier version; ``base`` leaves nothing of Loom's.
+
+    Raises ``SchemaVersionError`` for one that a later Loom has made: only that has the way back.
+    """
+    where = str(_parsed(dsn))
 
     def run(connection: Connection) -> None:
-        command.downgrade(_config(connection), revision)
+        try:
+            command.downgrade(_config(connection), revision)
+        except CommandError:
+            if (stored := _current(connection)) and is_newer(stored):
+                raise newer_schema(where, stored) from None
+            raise
         if _current(connection) is None:
             connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
         connection.commit()
@@ -79,18 +105,21 @@ def head() -> str:
     return SCHEMA_VERSION
 
 
-async def check(dsn: Dsn) -> None:
-    """Raise ``SchemaVersionError`` when the schema is not the one that this Loom works with."""
+async def check(dsn: Dsn) -> str:
+    """The version of the schema, when it is one that this Loom works with.
+
+    Raises ``SchemaVersionError`` when it is none, or has been changed by hand. What a later Loom
+    has made is not known here, and not compared.
+    """
     where = str(_parsed(dsn))
-    version = await current(dsn)
-    if version is None or version < SCHEMA_VERSION:
-        raise older_schema(where, version)
-    if version > SCHEMA_VERSION:
-        raise newer_schema(where, version)
+    version = check_version(where, await current(dsn))
+    if is_newer(version):
+        return version
     if differences := await _on_connection(dsn, _differences, exclusive=False):
         raise SchemaVersionError(
             f"{where}: the schema has been changed by hand: {'; '.join(differences)}"
         )
+    return version
 
 
 # --- running Alembic -----------------------------------------------------------------------------

@@ -17,12 +17,13 @@ from loom.identifiers import Micros
 from loom.storage.repository import LeaseRepository
 from loom.storage.sql.dialects import PostgresDialect
 from loom.storage.sql.dsn import PostgresDsn, parse_dsn
-from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, older_schema, store_error
+from loom.storage.sql.failures import DRIVER_ERRORS, store_error
 from loom.storage.sql.notifier import PostgresNotifier
 from loom.storage.sql.repository import SqlRepository
-from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
+from loom.storage.sql.schema import VERSION_TABLE
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction, Unmatched
+from loom.storage.sql.versions import check_version
 from loom.storage.store import Store
 
 _POOL_SIZE: Final = 8
@@ -367,16 +368,9 @@ async def open_store(dsn: str) -> Store:
         raise ConfigurationError(f"{parsed} is not a Postgres DSN")
     store = PostgresStore(parsed)
     try:
-        _check_schema(parsed, await store.database.schema_version())
+        check_version(str(parsed), await store.database.schema_version())
         await store.notifier.start()
     except BaseException:
         await store.close()
         raise
     return store
-
-
-def _check_schema(dsn: PostgresDsn, version: str | None) -> None:
-    if version is None or version < SCHEMA_VERSION:
-        raise older_schema(str(dsn), version)
-    if version > SCHEMA_VERSION:
-        raise newer_schema(str(dsn), version)

@@ -20,12 +20,13 @@ from loom.identifiers import Micros
 from loom.storage.repository import LeaseRepository
 from loom.storage.sql.dialects import Row, RowsStatement, SqliteDialect
 from loom.storage.sql.dsn import SqliteDsn, parse_dsn
-from loom.storage.sql.failures import DRIVER_ERRORS, newer_schema, primary_code, store_error
+from loom.storage.sql.failures import DRIVER_ERRORS, primary_code, store_error
 from loom.storage.sql.neighbours import FileNotifier
 from loom.storage.sql.repository import SqlRepository
-from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
+from loom.storage.sql.schema import VERSION_TABLE
 from loom.storage.sql.statements import Statements
 from loom.storage.sql.transactions import Database, Many, Query, Rows, Transaction, Unmatched
+from loom.storage.sql.versions import check_version, is_older
 from loom.storage.store import Store
 
 _OLDEST: Final = (3, 38, 0)  # the first that always has the JSON functions
@@ -381,10 +382,9 @@ def _connect_to_look(dsn: SqliteDsn) -> sqlite3.Connection:
 
 async def _migrate(database: SqliteDatabase, dsn: SqliteDsn) -> None:
     version = await database.schema_version()
-    if version == SCHEMA_VERSION:
+    if not is_older(version):
+        check_version(str(dsn), version)
         return
-    if version is not None and version > SCHEMA_VERSION:
-        raise newer_schema(str(dsn), version)
     # Imported here: Alembic takes longer to import than all the rest, and is hardly ever needed.
     from loom.storage.sql import migrations
 

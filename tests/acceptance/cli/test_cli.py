@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from loom.cli.main import cli
+from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE
 from tests.acceptance.cli.shell import DEADLINE, Shell
 
 # --- by itself -----------------------------------------------------------------------------------
@@ -43,7 +46,7 @@ def test_every_command_has_help(name: str) -> None:
 
 
 def test_tells_its_version() -> None:
-    assert CliRunner().invoke(cli, ["--version"]).output == "loom, version 0.1.0\n"
+    assert CliRunner().invoke(cli, ["--version"]).output == "loom, version 0.2.0\n"
 
 
 def test_help_loads_no_database_driver() -> None:
@@ -110,6 +113,19 @@ def test_a_check_of_the_schema_tells_by_its_exit_code(tmp_path: Path, empty_dsn:
     shell.run("db", "check", code=0)
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
     shell.run("db", "check", "--dsn", nowhere, code=4)
+
+
+def test_a_newer_schema_that_this_loom_can_work_with_is_told(sqlite_shell: Shell) -> None:
+    sqlite_shell.run("db", "upgrade")
+    newer = f"9999_from_{SCHEMA_VERSION[:4]}"
+    with closing(sqlite3.connect(sqlite_shell.dsn.removeprefix("sqlite:///"))) as file, file:
+        file.execute(f"UPDATE {VERSION_TABLE} SET version_num = '{newer}'")
+    for command in ("check", "upgrade"):
+        told = sqlite_shell.run("db", command).stdout
+        assert newer in told
+        assert "newer than this Loom, which can work with it" in told
+    assert "upgrade the package" in sqlite_shell.run("db", "downgrade", "0001", code=4).stderr
+    assert sqlite_shell.run("list").stdout.startswith("There are no runs yet in ")
 
 
 def test_an_unknown_revision_is_refused(sqlite_shell: Shell) -> None:
