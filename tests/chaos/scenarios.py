@@ -11,7 +11,7 @@ from tests.chaos.poison import damaged_histories, deadly_activities, deadly_work
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import failing_syncs, full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Scenario
-from tests.chaos.system_calls import system_calls
+from tests.chaos.system_calls import system_calls, ways_back
 from tests.chaos.upgrades import from_the_last_release, to_the_next_release, upgrades
 from tests.chaos.zombies import drains, stuck_loops, zombies
 
@@ -37,6 +37,7 @@ SCENARIOS: dict[str, Entry] = {
     "kills": Entry(kills),
     "orphans": Entry(orphans),
     "system-calls": Entry(system_calls, seeds=(62, 78, 94, 110, 126)),
+    "ways-back": Entry(ways_back, seeds=(4, 40)),
     "zombies": Entry(zombies),
     "drains": Entry(drains),
     "stuck-loops": Entry(stuck_loops),

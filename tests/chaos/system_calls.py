@@ -17,8 +17,10 @@ from tests.chaos.shim import Side
 from tests.chaos.stage import Stage
 
 TALE = "tale"
+WAY_BACK = "way back"
 STORIES = ("start", "step", "signal", "timer", "migration")
-BEFORE_IT = {"signal": ("start",), "timer": ("start",)}
+MIGRATIONS = ("migration", WAY_BACK)
+BEFORE_IT = {"signal": ("start",), "timer": ("start",), WAY_BACK: ("migration",)}
 """What is played in full before a story."""
 
 
@@ -28,6 +30,12 @@ async def system_calls(stage: Stage) -> None:
     rest, story = divmod(stage.seed, len(STORIES))
     call, side = divmod(rest, len(sides))
     await die_in(stage, STORIES[story], call + 1, sides[side])
+
+
+async def ways_back(stage: Stage) -> None:
+    """The same in a schema's way back to nothing."""
+    call, side = divmod(stage.seed, len(Side))
+    await die_in(stage, WAY_BACK, call + 1, list(Side)[side])
 
 
 async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:
@@ -40,13 +48,13 @@ async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:
             stage.fault(f"{story} stories that had ended before")
             return
         stage.fault(f"deaths in a {story}")
-        await (_migrate(stage, dsn) if story == "migration" else _recover(stage, story))
+        await (_migrate(stage, dsn) if story in MIGRATIONS else _recover(stage, story))
 
 
 @contextmanager
 def _database(stage: Stage, story: str) -> Iterator[str]:
     """The stage's own, or an empty one to be migrated."""
-    if story != "migration":
+    if story not in MIGRATIONS:
         yield stage.dsn
         return
     with stage.empty_database() as dsn:
@@ -54,7 +62,7 @@ def _database(stage: Stage, story: str) -> Iterator[str]:
 
 
 async def _play(stage: Stage, dsn: str, story: str, call: int, side: Side) -> int:
-    order = {"story": story, "tale": TALE, "die_at": call, "side": side}
+    order = {"story": story, "tale": TALE, "die_at": call, "side": side, "revision": "base"}
     count = str(stage.folder / "count")
     child = await stage.child("play", dsn=dsn, count=count, **order)
     return await child.ended(120)
