@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Token
@@ -75,13 +76,21 @@ class Loom(StartsRuns, FindsRuns):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        opened = self._open_parts()
+        closing = asyncio.create_task(self._close(self._open_parts()), name="loom-close")
         self._forget_starter()
-        for worker in tuple(self._workers):
-            await worker.close()
-        self._opened = None
-        await opened.starts.drain()
-        await opened.store.close()
+        # Whoever waits for it may be cancelled: it goes on, for nobody else would do it.
+        await asyncio.shield(closing)
+
+    async def _close(self, opened: Opened) -> None:
+        try:
+            for worker in tuple(self._workers):
+                await worker.close()
+        finally:
+            self._opened = None
+            try:
+                await opened.starts.drain()
+            finally:
+                await opened.store.close()
 
     def _forget_starter(self) -> None:
         token, self._starter_token = self._starter_token, None

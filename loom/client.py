@@ -21,7 +21,7 @@ from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.endings import Endings
 from loom.runner.imports import check_imported, imported_run
-from loom.runner.lookup import found_run, named
+from loom.runner.lookup import found_in_chain, found_run, named
 from loom.runner.messages import MessageSender
 from loom.runner.queries import Queries, Serving
 from loom.runner.replayer import Replayer, ReplayResult
@@ -166,7 +166,7 @@ class Client(RunAccess):
     async def query(
         self, workflow_id: WorkflowId, run_id: RunId | None, call: Call, code: object
     ) -> Any:
-        run = await found_run(self._repository, workflow_id, run_id)
+        run = await found_in_chain(self._repository, workflow_id, run_id)
         return await self._queries.ask(run, call, _code(code))
 
     async def start_update(

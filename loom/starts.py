@@ -25,6 +25,7 @@ from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.history.tags import encode_tags
 from loom.identifiers import RunId, WorkflowId, derived_id, new_id
+from loom.runner import sizes
 from loom.runner.calls import encoded_call
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
@@ -63,7 +64,9 @@ class Starts:
         self._clock = clock
         self._client = client
         self._workers = workers
-        self._writer = GroupWriter(store.repository.start_runs, store.repository.works_elsewhere)
+        self._writer = GroupWriter(
+            store.repository.start_runs, store.repository.works_elsewhere, size=sizes.of_start
+        )
 
     async def start(self, cls: type[Any], input: Any, options: StartOptions) -> WorkflowHandle[Any]:
         """Start a run of a workflow whose class is at hand."""

@@ -173,7 +173,6 @@ class Worker:
 
     async def _close(self) -> None:
         self._stop_asked.set()
-        self._on_stopped(self)
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._workflow_loop.stop()
@@ -183,12 +182,14 @@ class Worker:
             async with asyncio.timeout(3 * grace + _PATIENCE):
                 await self._hand_back(grace)
         except TimeoutError:
-            _log.warning("the database does not answer: what was held here runs out by itself")
+            _log.warning("not all was handed back in time: what is held here runs out by itself")
             self.abandon()
         finally:
             self._slow_turns.stop()
             self._collector.stop()
             await self._leases.stop()
+            # Not before: the store stays open for as long as there are workers.
+            self._on_stopped(self)
         # What was given back is anybody's at once: say so.
         self._store.notifier.publish([workflow_topic(self.queue), activity_topic(self.queue)])
 

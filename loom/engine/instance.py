@@ -27,7 +27,7 @@ from loom.engine.flags import known_flags
 from loom.engine.queries import answer, best_copy, copied
 from loom.engine.retry import WorkflowRetry
 from loom.engine.run_runtime import RunRuntime
-from loom.errors import StopReplay
+from loom.errors import LoomError, StopReplay
 from loom.history.events import (
     FINAL_STATUS,
     ActivityCompleted,
@@ -109,8 +109,11 @@ class WorkflowInstance(RunRuntime):
         """Deliver arrivals and say what follows.
 
         An arrival that means nothing any more, and every one after the run's end, is left out of
-        the decision. Raises whatever halted the instance; it must then be thrown away.
+        the decision. Raises whatever halted the instance; it must then be thrown away, and takes
+        no more turns.
         """
+        if self._loop.halted and self.is_open:
+            raise LoomError("This instance has been halted, and a turn of it would be void.")
         self._recorder.turn = turn = []
         self._log.lines = []
         taken = 0

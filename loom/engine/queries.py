@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from loom.authoring.handlers import HandlerDefinition, HandlerKind, HandlerTable
-from loom.errors import QueryError, QueryFailedError, ReadOnlyError
+from loom.errors import QueryError, QueryFailedError, ReadOnlyError, StopReplay
 from loom.history.payloads import PayloadConverter
 
 
@@ -27,7 +27,9 @@ def answer(
             _drop(result)
             raise ReadOnlyError(f"The query {name!r} returned something to be awaited.")
         return converter.encode(result, handler.result_type, "The result of query", name)
-    except Exception as error:
+    except (StopReplay, KeyboardInterrupt):
+        raise
+    except BaseException as error:
         raise QueryFailedError(
             f"The query {name!r} failed: {type(error).__name__}: {error}"
         ) from error

@@ -72,7 +72,10 @@ class Updates:
             return None
         try:
             self._validate(handler, arguments, copied(self._handlers.workflow))
-        except Exception as error:
+        except (StopReplay, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # Whatever it is, such as the panic of an extension: it is the sender's to be told.
             return failure_from(error)
         return None
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from loom.errors import HistoryError
+from loom.errors import HistoryError, WorkflowClosedError, WorkflowNotFoundError
 from loom.given import check_text
 from loom.history.events import Stamped, WorkflowCancelRequested, WorkflowTerminated
 from loom.history.failures import MAX_MESSAGE, storable
 from loom.identifiers import MICROS_PER_SECOND, RunId, WorkerId, WorkflowId, new_id
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
-from loom.runner.lookup import found_run
+from loom.runner.lookup import chain_of, found_in_chain, found_run
 from loom.runner.messages import MessageSender
 from loom.runner.results import FIRST_POLL, LONGEST_POLL, told_of_end
 from loom.runner.revival import read_what_is_readable
@@ -65,9 +65,7 @@ class Endings:
         return is_early and run.status.is_open and run.sequence == 0
 
     async def terminate(self, workflow_id: WorkflowId, run_id: RunId | None, reason: str) -> None:
-        request = WorkflowTerminated(_reason(reason))
-        await self._messages.send(workflow_id, run_id, request, urgent=True)
-        run = await self._find_last(workflow_id, run_id)
+        run = await self._tell(workflow_id, run_id, WorkflowTerminated(_reason(reason)))
         wait = FIRST_POLL
         while run.status.is_open:
             with told_of_end(run.run_id, self._notifier, self._clock) as told:
@@ -78,14 +76,28 @@ class Endings:
                     wait = min(wait * 2, LONGEST_POLL)
             run = await self._find_last(workflow_id, run.run_id)
 
+    async def _tell(
+        self, workflow_id: WorkflowId, run_id: RunId | None, request: WorkflowTerminated
+    ) -> RunRecord:
+        """Send it to the run there is, and to no other that takes its id meanwhile."""
+        run = await self._find_last(workflow_id, run_id)
+        while True:
+            try:
+                await self._messages.send(workflow_id, run.run_id, request, urgent=True)
+                return run
+            except (WorkflowClosedError, WorkflowNotFoundError):
+                newest = await self._find_last(workflow_id, run_id)
+                if newest.run_id == run.run_id:
+                    raise
+                run = newest
+
     async def _find_last(self, workflow_id: WorkflowId, run_id: RunId | None) -> RunRecord:
         """The run itself, or the open one that continues it, to which its messages go."""
-        run = await found_run(self._repository, workflow_id, run_id)
+        run = await found_in_chain(self._repository, workflow_id, run_id)
         if run.status.is_open or run_id is None:
             return run
         newest = await found_run(self._repository, workflow_id)
-        is_of_chain = newest.first_run_id == (run.first_run_id or run.run_id)
-        return newest if is_of_chain else run
+        return newest if chain_of(newest) == chain_of(run) else run
 
     async def _end_unowned(self, run: RunRecord) -> bool:
         """Claim a run and end it, if nobody holds it."""

@@ -18,6 +18,13 @@ MAX_BATCH: Final = 1000
 MAX_BATCH_ELSEWHERE: Final = 250
 """The same where the store works beside this process."""
 
+MAX_BYTES: Final = 64 * 2**20
+"""What a batch carries at the most, unless it is one item alone."""
+
+TOO_LARGE: Final = 512 * 2**20
+"""Bytes that no item may carry. Postgres ends a connection by which it is sent 1 GiB at once, which
+looks as if it had gone away."""
+
 WORTH_SENDING: Final = 32
 """So many together are hardly dearer than in a larger batch."""
 
@@ -28,14 +35,18 @@ class GroupWriter[ItemT, OutcomeT]:
     A store that ``works_elsewhere`` is given the first that are worth it at once, so that it has
     something to do while this process works on the others: or all of them would wait for the
     store, and then the store for all of them. With many more it is busy anyway.
+
+    ``size`` tells how many bytes an item carries.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[ItemT]], Awaitable[Sequence[OutcomeT]]],
         works_elsewhere: bool = False,
+        size: Callable[[ItemT], int] = lambda item: 0,
     ) -> None:
         self._write = write
+        self._size = size
         self._works_elsewhere = works_elsewhere
         self._most = MAX_BATCH_ELSEWHERE if works_elsewhere else MAX_BATCH
         self._enough = self._most
@@ -81,7 +92,8 @@ class GroupWriter[ItemT, OutcomeT]:
         batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]] = []
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                count = self._count_of_next()
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 if self._works_elsewhere:
                     are_few = len(batch) < 4 * WORTH_SENDING
                     self._enough = WORTH_SENDING if are_few else self._most
@@ -94,8 +106,22 @@ class GroupWriter[ItemT, OutcomeT]:
         finally:
             self._flusher = None
 
+    def _count_of_next(self) -> int:
+        """How many of those that wait are written together."""
+        size = 0
+        for count, (item, _) in enumerate(self._waiting[: self._most]):
+            size += self._size(item)
+            if size > MAX_BYTES:
+                return max(count, 1)
+        return self._most
+
     async def _write_batch(self, batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]]) -> None:
         try:
+            if len(batch) == 1 and (size := self._size(batch[0][0])) > TOO_LARGE:
+                raise StoreError(
+                    f"{size / 2**20:,.0f} MiB are too much to be written at once; the limit is "
+                    f"{TOO_LARGE / 2**20:,.0f} MiB"
+                )
             outcomes = await self._write([item for item, _ in batch])
             if len(outcomes) != len(batch):
                 raise StoreError(f"{len(batch)} writes had {len(outcomes)} outcomes.")

@@ -202,21 +202,22 @@ class LocalActivities:
         self, call: _Call, definition: ActivityDefinition
     ) -> ActivityCompleted | ActivityFailed:
         """All the attempts of one call."""
-        async with self._places[definition.kind]:
-            while True:
+        while True:
+            # Those that wait to be tried again keep nobody else out.
+            async with self._places[definition.kind]:
                 outcome = await self._try(call.attempt, definition)
-                if not isinstance(outcome, Retry):
-                    break
-                await self._clock.wait(
-                    asyncio.Event(), _FOREVER, until=retry_at(outcome, self._clock.now())
-                )
-                attempt = call.attempt
-                call.attempt = replace(
-                    attempt,
-                    number=attempt.number + 1,
-                    failures=attempt.failures + 1,
-                    timed_out=False,
-                )
+            if not isinstance(outcome, Retry):
+                break
+            await self._clock.wait(
+                asyncio.Event(), _FOREVER, until=retry_at(outcome, self._clock.now())
+            )
+            attempt = call.attempt
+            call.attempt = replace(
+                attempt,
+                number=attempt.number + 1,
+                failures=attempt.failures + 1,
+                timed_out=False,
+            )
         assert not isinstance(outcome, Parked)  # there is no task to be parked
         return outcome
 

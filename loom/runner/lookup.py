@@ -18,6 +18,25 @@ async def found_run(
     return run
 
 
+async def found_in_chain(
+    repository: RunRepository, workflow_id: WorkflowId, run_id: RunId | None
+) -> RunRecord:
+    """The same, for those who follow a chain: when the run that began it has been deleted, the
+    newest that continues it."""
+    run = await repository.find_run(workflow_id, run_id)
+    if run is None and run_id is not None:
+        newest = await repository.find_run(workflow_id)
+        run = newest if newest is not None and chain_of(newest) == run_id else None
+    if run is None:
+        raise not_found(workflow_id, run_id)
+    return run
+
+
+def chain_of(run: RunRecord) -> RunId:
+    """The first run of the chain that a run belongs to."""
+    return run.first_run_id or run.run_id
+
+
 def not_found(workflow_id: WorkflowId, run_id: RunId | None) -> WorkflowNotFoundError:
     run = f" and run id {run_id!r}" if run_id else ""
     return WorkflowNotFoundError(f"There is no run with the workflow id {workflow_id!r}{run}.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from loom.errors import WorkflowClosedError
 from loom.history.events import Event, request_message_id
 from loom.identifiers import RunId, WorkflowId, new_id
+from loom.runner import sizes
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
 from loom.runner.lookup import not_found
@@ -22,7 +23,7 @@ class MessageSender:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._repository: RunRepository = store.repository
-        self._writer = GroupWriter(self._send_together)
+        self._writer = GroupWriter(self._send_together, size=sizes.of_message)
         self._notifier = store.notifier
         self._clock = clock
 

@@ -11,6 +11,7 @@ from loom.history.codec import encode_attributes
 from loom.history.events import ActivityFailed
 from loom.history.failures import failure_from
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, Micros
+from loom.runner import sizes
 from loom.runner.attempts import Attempt, AttemptOutcome, Parked, Retry
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
@@ -21,7 +22,11 @@ from loom.storage.records import ActivityCompletion, WriteOutcome
 
 _log = logging.getLogger("loom.worker")
 
-_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 1.0
+_FIRST_BACKOFF, _LAST_BACKOFF = 0.05, 1.0  # seconds
+
+_REFUSALS = 4
+"""How often an outcome is refused before it is the outcome's own fault: the store may refuse
+everything for a moment, as while a password is changed."""
 
 
 class Outcomes:
@@ -30,7 +35,8 @@ class Outcomes:
     def __init__(self, worker: WorkerContext) -> None:
         self._clock = worker.clock
         self._notifier = worker.notifier
-        self._writer = GroupWriter(worker.repository.complete_activity_tasks)
+        complete = worker.repository.complete_activity_tasks
+        self._writer = GroupWriter(complete, size=sizes.of_completion)
         self.on_due_at: Callable[[Micros], None] = lambda moment: None
         """Told when a task that was given back will be due."""
 
@@ -39,23 +45,31 @@ class Outcomes:
 
         Repeating it is safe: the task's token lets it happen once.
         """
-        wait = _FIRST_BACKOFF
+        wait, refusals = _FIRST_BACKOFF, 0
         while not attempt.given_up:
             completion = self._completion(attempt, outcome)
             try:
                 written = await self._writer.submit(completion)
-            except StoreUnavailableError as error:
-                _log.warning("activity %s: its outcome waits: %s", attempt.name, error)
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, _LAST_BACKOFF)
             except StoreError as error:
-                if isinstance(outcome, ActivityFailed):
+                if not isinstance(error, StoreUnavailableError):
+                    refusals += 1
+                if refusals < _REFUSALS:
+                    _log.warning("activity %s: its outcome waits: %s", attempt.name, error)
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 2, _LAST_BACKOFF)
+                elif isinstance(outcome, ActivityFailed):
                     _log.exception("activity %s: its failure cannot be stored", attempt.name)
                     break
-                outcome = ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
+                else:
+                    outcome = self._unstorable(attempt, error)
+                    wait, refusals = _FIRST_BACKOFF, 0
             else:
                 self._ended(completion, is_new=written is WriteOutcome.WRITTEN)
                 break
+
+    def _unstorable(self, attempt: Attempt, error: StoreError) -> ActivityFailed:
+        """What is told instead of an outcome that the store does not take."""
+        return ActivityFailed(attempt.activity_id, attempt.number, failure_from(error))
 
     def _completion(self, attempt: Attempt, outcome: AttemptOutcome) -> ActivityCompletion:
         now = self._clock.now()

@@ -18,6 +18,7 @@ from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunKey
 from loom.runner.attempts import Attempt
 from loom.runner.clock import Alarm, Clock
+from loom.runner.group_writer import MAX_BYTES
 from loom.runner.local_calls import LocalCalls
 from loom.runner.transitions import message_event
 from loom.storage.records import InboxRecord, RunRecord, TaskLease, WorkflowTask
@@ -121,9 +122,25 @@ class OwnedRun:
         wake_at = self.instance.wake_at if self.instance is not None else None
         return wake_at is not None and wake_at <= clock.now()
 
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether activities that ran here have ended, which nobody else knows yet."""
+        return any(incoming.attempt is not None for incoming in self.arrivals)
+
     def take_arrivals(self) -> list[Incoming]:
-        self.in_turn, self.arrivals = self.arrivals, []
+        assert not self.in_turn, "a turn that was not written has not been let go of"
+        count = self._count_for_turn()
+        self.in_turn, self.arrivals = self.arrivals[:count], self.arrivals[count:]
         return self.in_turn
+
+    def _count_for_turn(self) -> int:
+        """How many of the arrivals are taken at once: what they carry is written in one go."""
+        size = 0
+        for count, incoming in enumerate(self.arrivals):
+            size += len(incoming.event.payload_bytes or b"")
+            if size > MAX_BYTES:
+                return max(count, 1)
+        return len(self.arrivals)
 
     @property
     def termination(self) -> Incoming | None:

@@ -61,12 +61,16 @@ def arrival_of(event: Event) -> Arrival:
 # --- what the code asked for ---------------------------------------------------------------------
 
 
-def starts_of(events: Iterable[Stamped], run: Relatives, at: Micros) -> list[NewRun]:
-    """The runs that a turn starts: children, and the one that continues its own."""
+def starts_of(events: Iterable[Stamped], run: Relatives, at: Micros, chain: RunId) -> list[NewRun]:
+    """The runs that a turn starts: children, and the one that continues its own.
+
+    Children are told the run that its ``chain`` began with: by that it is found for as long as any
+    run of it is there.
+    """
     news = []
     for stamped in events:
         if isinstance(stamped.event, ChildStarted):
-            news.append(_child(stamped.event, run, at))
+            news.append(_child(stamped.event, replace(run, run_id=chain), at))
         elif isinstance(stamped.event, WorkflowContinuedAsNew):
             news.append(_successor(stamped.event, run, at))
         elif isinstance(stamped.event, WorkflowFailed) and run.carried.again is not None:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any, Final, Self
 
 from loom.durations import shown
+from loom.errors import WorkflowNotFoundError
 from loom.history.events import Event, WorkflowCompleted, continued_by
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import RunId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
-from loom.runner.lookup import found_run, named, not_found
+from loom.runner.lookup import chain_of, found_run, named, not_found
 from loom.runner.transitions import event_of
 from loom.runner.views import execution_error
 from loom.storage.notifier import Notifier, run_topic
@@ -85,21 +86,31 @@ class Results:
         self, workflow_id: WorkflowId, run_id: RunId | None
     ) -> tuple[RunId, Event]:
         """The last run that continues this one, and how it has ended."""
-        run_id, final = await self._final_event(workflow_id, run_id)
-        while (next_run_id := continued_by(final)) is not None:
-            run_id, final = await self._final_event(workflow_id, next_run_id)
-        return run_id, final
-
-    async def _final_event(
-        self, workflow_id: WorkflowId, run_id: RunId | None
-    ) -> tuple[RunId, Event]:
+        chain = run_id
         if run_id is None:
-            run_id = (await found_run(self._repository, workflow_id)).run_id
+            run = await found_run(self._repository, workflow_id)
+            chain, run_id = chain_of(run), run.run_id
+        while True:
+            try:
+                final = await self._final_event(workflow_id, run_id)
+            except WorkflowNotFoundError:
+                # Deleted, while others continue it.
+                newest = await found_run(self._repository, workflow_id)
+                if chain_of(newest) != chain or newest.run_id == run_id:
+                    raise
+                run_id = newest.run_id
+                continue
+            next_run_id = continued_by(final)
+            if next_run_id is None:
+                return run_id, final
+            run_id = next_run_id
+
+    async def _final_event(self, workflow_id: WorkflowId, run_id: RunId) -> Event:
         with (
             self._clock.watching(run_id),
             _EndWatch(run_id, self._notifier, self._closings) as watch,
         ):
-            return run_id, await self._wait_for_end(workflow_id, run_id, watch)
+            return await self._wait_for_end(workflow_id, run_id, watch)
 
     async def _wait_for_end(
         self, workflow_id: WorkflowId, run_id: RunId, watch: _EndWatch

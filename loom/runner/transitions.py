@@ -29,7 +29,7 @@ from loom.history.events import (
 )
 from loom.history.failures import Failure
 from loom.history.status import RunStatus
-from loom.identifiers import END_OF_TIME, Micros
+from loom.identifiers import END_OF_TIME, Micros, RunId
 from loom.runner.activity_changes import ActivityChanges, Asked
 from loom.runner.relations import (
     STARTING,
@@ -64,11 +64,18 @@ class LeasePlan:
 
 
 def effects_of(
-    decision: Decision, changes: ActivityChanges, *, after: int, at: Micros, plan: LeasePlan
+    decision: Decision,
+    changes: ActivityChanges,
+    *,
+    after: int,
+    at: Micros,
+    plan: LeasePlan,
+    chain: RunId | None = None,
 ) -> Effects:
     """Everything that a decision changes, for a run whose last event has the sequence ``after``.
 
-    ``changes`` is what the decision means for activities.
+    ``changes`` is what the decision means for activities; ``chain`` the run that it continues, by
+    way of others or not, if it is not the first.
     """
     open_, events, relatives = decision.status.is_open, decision.events, decision.relatives
     # Most turns concern nobody else: then what would is not looked for.
@@ -79,7 +86,9 @@ def effects_of(
         events=event_records(events, after),
         tasks=_new_tasks(changes.asked, after, plan),
         finished_tasks=changes.finished if open_ else (),
-        starts=() if kinds.isdisjoint(STARTING) else starts_of(events, relatives, at),
+        starts=()
+        if kinds.isdisjoint(STARTING)
+        else starts_of(events, relatives, at, chain or relatives.run_id),
         messages=() if kinds.isdisjoint(TELLING) else messages_of(events, relatives),
         logs=tuple(map(_log_record, decision.logs)),
         tags=_tags(decision) if TagsSet in kinds else {},

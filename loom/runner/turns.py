@@ -81,12 +81,14 @@ class Turns:
         *,
         after: int,
         local: Sequence[int] = (),
+        chain: RunId | None = None,
     ) -> Turn:
         """What follows from a decision; keeps slots for the activities that can start here.
 
         Args:
             after: the sequence of the run's last event.
             local: ids of the run's activities that are running in this worker.
+            chain: the run that its chain began with, if it is another.
         """
         now = self._clock.now()
         is_open, changes = decision.status.is_open, activity_changes(decision)
@@ -105,7 +107,8 @@ class Turns:
             tasks_until=lease_until,
             activity_ids=frozenset(s.activity_id for s in reserved),
         )
-        effects = effects_of(decision, changes, after=after, at=max(now, instance.now), plan=plan)
+        at = max(now, instance.now)
+        effects = effects_of(decision, changes, after=after, at=at, plan=plan, chain=chain)
         called_off = frozenset(changes.called_off)
         if not is_open:
             called_off = called_off.union(instance.awaited_activities)

@@ -27,7 +27,7 @@ from loom.history.failures import Failure
 from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
 from loom.runner.calls import EncodedCall
 from loom.runner.clock import Clock
-from loom.runner.lookup import found_run
+from loom.runner.lookup import chain_of, found_in_chain, found_run
 from loom.runner.relations import arrival_of
 from loom.runner.transitions import answer_event
 from loom.storage.notifier import MESSAGES, Notifier, answer_topic, run_topic
@@ -57,7 +57,7 @@ class UpdateSender:
         is none.
         """
         request = arrival_of(UpdateRequested(update_id, call.name, call.payload))
-        run = await found_run(self._repository, workflow_id, run_id)
+        run = await found_in_chain(self._repository, workflow_id, run_id)
         # To that very run, or to what continues it: there the answer will be.
         while True:
             message = Message(workflow_id, update_message_id(update_id), request, run.run_id)
@@ -65,7 +65,7 @@ class UpdateSender:
             if outcome is SendOutcome.ACCEPTED:
                 self._notifier.publish([MESSAGES])
                 return run
-            newest = await found_run(self._repository, workflow_id, run_id)
+            newest = await found_in_chain(self._repository, workflow_id, run_id)
             if newest.run_id == run.run_id:
                 raise _closed(workflow_id)
             run = newest
@@ -75,7 +75,7 @@ class UpdateSender:
 
         Raises ``WorkflowNotFoundError`` when the run is gone.
         """
-        run = await found_run(self._repository, workflow_id, run_id)
+        run = await found_in_chain(self._repository, workflow_id, run_id)
         message_id = update_message_id(update_id)
         with self._told(run, message_id) as told:
             longest = _LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else _LONGEST_POLL
@@ -84,7 +84,7 @@ class UpdateSender:
                 told.clear()
                 # In this order: the last turn of a run may give the answer.
                 last = await self._last_of_chain(run)
-                answer = await self._repository.find_answer(_chain(run), message_id)
+                answer = await self._repository.find_answer(chain_of(run), message_id)
                 if answer is not None:
                     return answer_event(answer)
                 if not last.status.is_open:
@@ -109,7 +109,7 @@ class UpdateSender:
     async def _last_of_chain(self, run: RunRecord) -> RunRecord:
         """The run as it stands now, or the newest that continues it."""
         newest = await found_run(self._repository, run.workflow_id)
-        if _chain(newest) == _chain(run):
+        if chain_of(newest) == chain_of(run):
             return newest
         return await found_run(self._repository, run.workflow_id, run.run_id)
 
@@ -157,8 +157,3 @@ def _error(
 
 def _closed(workflow_id: WorkflowId) -> WorkflowClosedError:
     return WorkflowClosedError(f"Workflow {workflow_id!r} has ended, so it takes no more messages.")
-
-
-def _chain(run: RunRecord) -> RunId:
-    """The first run of the chain that a run belongs to."""
-    return run.first_run_id or run.run_id

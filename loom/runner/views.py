@@ -101,7 +101,7 @@ def _pending_activity(task: PendingTask, now: Micros) -> PendingActivity:
         worker=task.lease_owner,
         last_failure=last_failure,
         waiting_for_worker_since=_overdue_since(due_at, now),
-        is_parked=task.parked_until is not None,
+        is_parked=task.parked_until is not None and task.lease_owner is None,
     )
 
 

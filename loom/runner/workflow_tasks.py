@@ -31,6 +31,7 @@ from loom.history.events import (
 )
 from loom.history.failures import failure_from
 from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.runner import sizes
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.context import WorkerContext
@@ -82,12 +83,15 @@ class WorkflowTasks:
         self._turns = turns
         self._local_activities = LocalActivities(worker, activities.execution)
         self._writer = GroupWriter(
-            self._repository.write_transitions, self._repository.works_elsewhere
+            self._repository.write_transitions,
+            self._repository.works_elsewhere,
+            size=sizes.of_transition,
         )
         self._histories = GroupReader(self._repository)
         self._suspects = Suspects(worker.options.max_lost_owners)
         self._suspects.on_acquitted = lambda: owned.on_released()
         self._drives: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._started_at = worker.clock.now()
         activities.deliver = self.deliver
         activities.on_gone = self._attempt_gone
@@ -207,7 +211,10 @@ class WorkflowTasks:
         except StoreUnavailableError as error:
             _log.warning("workflow %s: given back: %s", owned.run.workflow_id, error)
             await self._abandon(owned)
-        except Exception as error:
+        except BaseException as error:
+            if _ends_worker(error):
+                self._owned.discard(owned)
+                raise
             await self._block(owned, error)
         finally:
             owned.busy = False
@@ -231,6 +238,10 @@ class WorkflowTasks:
                 return
             owned.instance = await self._revive(owned)
         while owned.next_task is None and owned.has_work(self._clock):
+            if self._is_closing and not owned.has_outcomes:
+                # Whoever takes it over does what is left; only what came of activities here would
+                # have to be done again.
+                return
             if not await self._take_turn(owned, owned.instance):
                 return
             if owned.poison is not None:
@@ -275,7 +286,13 @@ class WorkflowTasks:
         at = max(moment(self._clock, instance), owned.run.start_at or 0)
         due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
         decision = await self._decide(owned, instance, stamped(incoming, at) + due)
-        turn = self._turns.plan(instance, decision, after=owned.sequence, local=owned.local_ids)
+        turn = self._turns.plan(
+            instance,
+            decision,
+            after=owned.sequence,
+            local=owned.local_ids,
+            chain=owned.run.first_run_id,
+        )
         # What came after the run's end is left for the run that continues it, if one does.
         consumed = consumed_through(incoming[: turn.decision.taken])
         try:
@@ -371,7 +388,7 @@ class WorkflowTasks:
         self._drop_outcomes(owned)
         self._owned.discard(owned)
 
-    async def _block(self, owned: OwnedRun, error: Exception) -> None:
+    async def _block(self, owned: OwnedRun, error: BaseException) -> None:
         """Set a run apart whose code, history or messages cannot be worked with."""
         await self._set_apart(owned, _reason(error), _BLOCKED_RETRY)
 
@@ -418,6 +435,7 @@ class WorkflowTasks:
 
     async def close(self, stopped: Sequence[TaskLease]) -> None:
         """Finish the turns under way, then give everything back, at once and in one go."""
+        self._is_closing = True
         while self._drives:
             await asyncio.wait(tuple(self._drives))
         await self._owned.release_all(stopped)
@@ -429,7 +447,15 @@ class WorkflowTasks:
         self._owned.discard_all()
 
 
-def _reason(error: Exception) -> str:
+def _ends_worker(error: BaseException) -> bool:
+    """Whether it ends whoever takes turns here, and not only the run whose code it came through."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _reason(error: BaseException) -> str:
     """Why a run is blocked, for the person who looks at it."""
     told_in_full = NonDeterministicWorkflowError | HistoryError | PayloadError
     # A codec is somebody's code: where it failed is worth knowing.

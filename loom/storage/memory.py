@@ -136,13 +136,9 @@ class MemoryRepository(Repository):
             meant.sort(key=lambda pair: pair[1].due_at)
             claimed = [pair for pair in meant if pair[1].due_at <= claim.now][: claim.limit]
             next_due_at = earliest(task.due_at for _, task in meant[len(claimed) :])
-            parked = [task.parked_until for _, task in claimed]
             for _, task in claimed:
                 task.lease(claim.owner, claim.lease_expires_at)
-            told = [
-                as_activity_task(run, task, until)
-                for (run, task), until in zip(claimed, parked, strict=True)
-            ]
+            told = [as_activity_task(run, task) for run, task in claimed]
             return ActivityTasks(told, next_due_at)
 
     async def complete_activity_tasks(
@@ -205,8 +201,7 @@ class MemoryRepository(Repository):
                     run.give_back(now)
             for task_lease in leases.tasks:
                 if task := self._held_task(task_lease):
-                    task.attempt -= 1
-                    task.free(now)
+                    task.give_back(now)
 
     def _held_run(self, lease: RunLease) -> StoredRun | None:
         run = self._runs.get(lease.run_key)
@@ -292,10 +287,14 @@ class MemoryRepository(Repository):
         return SendOutcome.ACCEPTED
 
     def _find_recipient(self, message: Message) -> StoredRun | None:
-        """The run that a message is for, or the open one that has continued it."""
+        """The run that a message is for, or the open one that has continued it. In place of one
+        that is gone, and began a chain, the newest of that."""
         run = self._find(message.workflow_id, message.run_id)
+        if run is None:
+            runs = reversed(self._runs.of_workflow(message.workflow_id))
+            return next((one for one in runs if one.first_run_id == message.run_id), None)
         newest = self._find(message.workflow_id, None)
-        if run is None or newest is None or not newest.is_open:
+        if newest is None or not newest.is_open:
             return run
         return newest if newest.first_run_id == run.first_run_id else run
 

@@ -61,7 +61,13 @@ class StoredTask:
             self.attempt += 1
         self.token += 1
         self.lease_owner, self.lease_expires_at = owner, expires_at
-        self.start_by = self.parked_until = None
+        self.start_by = None
+
+    def give_back(self, now: Micros) -> None:
+        """End a lease whose attempt did not take place."""
+        if self.parked_until is None:
+            self.attempt -= 1
+        self.free(now)
 
     def free(self, available_at: Micros) -> None:
         self.available_at = available_at
@@ -354,7 +360,7 @@ def earliest(moments: Iterable[Micros | None]) -> Micros | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def as_activity_task(run: StoredRun, task: StoredTask, parked_until: Micros | None) -> ActivityTask:
+def as_activity_task(run: StoredRun, task: StoredTask) -> ActivityTask:
     """The attempt as its claimer is told of it."""
     return ActivityTask(
         run_key=run.record.run_key,
@@ -367,5 +373,5 @@ def as_activity_task(run: StoredRun, task: StoredTask, parked_until: Micros | No
         scheduled=run.events[task.new.sequence - 1],
         last_failure=task.last_failure,
         details=task.details,
-        parked_until=parked_until,
+        parked_until=task.parked_until,
     )

@@ -121,8 +121,9 @@ class Message:
     """Something for a run from outside. Delivered to it once, however often it is sent.
 
     Addressed to that workflow's run ``run_id``, or, when that is ``None``, to its open run. What
-    is for a run that others have continued reaches the open run of its chain. Only once, too: what
-    one run of a chain has taken is delivered to none of the later ones.
+    is for a run that others have continued reaches the open run of its chain, also when that run
+    began the chain and has been deleted. Only once, too: what one run of a chain has taken is
+    delivered to none of the later ones.
 
     One that is ``urgent`` makes a run due although its ``start_at`` is still to come: what ends it
     shall not wait for that. When the run is given back without having taken it, it waits all the
@@ -407,7 +408,8 @@ class ActivityCompletion:
 
     With ``parked_until`` the attempt has not failed: it goes on without its worker, under the same
     token, and may be ended by whoever has that. The task is claimed again from ``retry_at``, which
-    heartbeats put off, and ``parked_until`` is only given back to that claim.
+    heartbeats put off; ``parked_until`` is only given back to that claim, and to the next one when
+    it was released or its lease has run out.
     """
 
     run_key: RunKey

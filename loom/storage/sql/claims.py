@@ -214,15 +214,11 @@ def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[Activit
     rows = yield Query(s.tasks.claim_due, _task_parameters(s, claim))
     columns = len(TASK_STATE)
     tasks = [TaskState(*row[:columns]) for row in rows]
-    parked = [task.parked_until for task in tasks]
     for task in tasks:
         task.lease(claim.owner, claim.lease_expires_at)
     if tasks:
         yield Many(s.tasks.save, [task.row() for task in tasks])
-    return [
-        _activity_task(task, row[columns:], until)
-        for task, row, until in zip(tasks, rows, parked, strict=True)
-    ]
+    return [_activity_task(task, row[columns:]) for task, row in zip(tasks, rows, strict=True)]
 
 
 async def claim_tasks_at_once(database: Database, claim: ActivityClaim) -> ActivityTasks:
@@ -234,9 +230,9 @@ async def claim_tasks_at_once(database: Database, claim: ActivityClaim) -> Activ
         Query(at_once.lease_due, _task_parameters(s, claim) | lease)
     )
     next_due_at, due_beyond, *_ = rows[0]
-    first, told = len(TASK_OUTLOOK) + 1, len(TASK_OUTLOOK) + 1 + len(TASK_STATE)
+    first, told = len(TASK_OUTLOOK), len(TASK_OUTLOOK) + len(TASK_STATE)
     tasks = [
-        _activity_task(TaskState(*row[first:told]), row[told:], row[first - 1])
+        _activity_task(TaskState(*row[first:told]), row[told:])
         for row in rows
         if row[first] is not None
     ]
@@ -252,9 +248,7 @@ def _task_parameters(s: Statements, claim: ActivityClaim) -> dict[str, Any]:
     }
 
 
-def _activity_task(
-    task: TaskState, told: Sequence[Any], parked_until: Micros | None
-) -> ActivityTask:
+def _activity_task(task: TaskState, told: Sequence[Any]) -> ActivityTask:
     workflow_id, run_id, *scheduled = told
     return ActivityTask(
         run_key=task.run_key,
@@ -267,5 +261,5 @@ def _activity_task(
         scheduled=event_record(scheduled),
         last_failure=task.last_failure,
         details=task.details,
-        parked_until=parked_until,
+        parked_until=task.parked_until,
     )

@@ -46,9 +46,7 @@ def release_leases(s: Statements, leases: Leases, now: Micros) -> Transaction[No
             released_runs.append(run)
     for task_lease in leases.tasks:
         if (task := tasks.get(_task_key(task_lease))) and _holds(task, task_lease.token):
-            # The attempt did not take place.
-            task.attempt -= 1
-            task.free(now)
+            task.give_back(now)
             released_tasks.append(task)
     yield from save_leases(s, released_runs)
     yield from _save_tasks(s, released_tasks)

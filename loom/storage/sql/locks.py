@@ -83,12 +83,18 @@ def _resolve(s: Statements, messages: Sequence[Message]) -> Transaction[dict[Add
 
 
 def _find_runs(s: Statements, run_ids: set[RunId]) -> Transaction[dict[Address, _Recipient]]:
-    """Those very runs, and in place of one that others have continued the open one."""
+    """Those very runs, and in place of one that others have continued the open one; in place of
+    one that is gone, and began a chain, the newest of that."""
     found: dict[Address, _Recipient] = {}
     rows = yield Query(s.runs.find_by_run_ids, {"run_ids": s.array(sorted(run_ids))})
     for workflow_id, run_id, key, closed_at, first_run_id in rows:
         is_open = closed_at is None
         found[workflow_id, run_id] = _Recipient(key, is_open, first_run_id or run_id)
+    gone = run_ids.difference(run_id for _, run_id in found)
+    if gone:
+        rows = yield Query(s.runs.find_by_chains, {"run_ids": s.array(sorted(gone))})
+        for workflow_id, chain, key, closed_at in rows:
+            found[workflow_id, chain] = _Recipient(key, closed_at is None, chain)
     closed = {address: run for address, run in found.items() if not run.is_open}
     if closed:
         open_ones = yield from _find_open(s, {workflow_id for workflow_id, _ in closed})

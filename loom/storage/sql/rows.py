@@ -253,16 +253,23 @@ class TaskState:
         return self.lease_token == token and not is_over
 
     def lease(self, owner: WorkerId, expires_at: Micros) -> None:
-        """Claim it for one more attempt, or for the end of a parked one."""
+        """Claim it for one more attempt, or for the end of a parked one, which stays one until it
+        is ended: whoever claims it may give it back, or be lost."""
         self.lease_token += 1
         if self.parked_until is None:
             self.attempt += 1
-        self.start_by = self.parked_until = None
+        self.start_by = None
         self.extend(owner, expires_at)
 
     def extend(self, owner: WorkerId, expires_at: Micros) -> None:
         self.lease_owner = owner
         self.lease_expires_at = self.due_at = expires_at
+
+    def give_back(self, now: Micros) -> None:
+        """End a lease whose attempt did not take place."""
+        if self.parked_until is None:
+            self.attempt -= 1
+        self.free(now)
 
     def free(self, available_at: Micros) -> None:
         """End the attempt; another may follow."""

@@ -163,6 +163,21 @@ class HeartbeatsConformance(Conformance):
         assert await self.beat(scene, heartbeat(task)) == [LOST]
         assert await scene.inbox_of(run) == []
 
+    @pytest.mark.parametrize("is_released", [True, False])
+    async def test_the_end_of_a_parked_attempt_is_claimed_again_when_its_claimer_is_gone(
+        self, scene: Scene, is_released: bool
+    ) -> None:
+        await scene.start_with_tasks(scene.task())
+        await scene.complete(parking(await scene.claim_activity(), NOW + SECOND, NOW + SECOND))
+        first = await scene.claim_activity(ALICE, NOW + SECOND)
+        if is_released:
+            await scene.repository.release_leases(held_by(first), NOW + SECOND)
+        later = NOW + SECOND + (0 if is_released else LEASE)
+        again = await scene.claim_activity(BOB, later)
+        assert (again.attempt, again.failures) == (1, 0)
+        assert again.parked_until == NOW + SECOND
+        assert again.token > first.token
+
     async def test_heartbeats_put_the_end_of_a_parked_attempt_off(self, scene: Scene) -> None:
         await scene.start_with_tasks(scene.task())
         task = await scene.claim_activity()

@@ -68,6 +68,14 @@ class RunStatements(StatementSet):
         return self._compile(select(*columns).where(wanted))
 
     @cached_property
+    def find_by_chains(self) -> Statement:
+        """The runs of chains, by the runs that those began with; the newest come last."""
+        wanted = self.dialect.any_of(_run.first_run_id, "run_ids")
+        columns = _run.workflow_id, _run.first_run_id, _run.run_key, _run.closed_at
+        query = select(*columns).where(wanted, _run.first_run_id.is_not(None))
+        return self._compile(query.order_by(_run.run_key))
+
+    @cached_property
     def find_open(self) -> Statement:
         wanted = self.dialect.any_of(_run.workflow_id, "workflow_ids")
         columns = _run.workflow_id, _run.run_key, _run.run_id, _run.first_run_id

@@ -158,31 +158,29 @@ class TaskClaimsAtOnce(TaskStatements):
     @cached_property
     def lease_due(self) -> Statement:
         """What ``claim_due`` finds, with the lease that ``TaskState.lease`` would give; before that
-        the columns of ``OUTLOOK`` and until when the task was parked. If there is no task, one row
-        with nothing in its columns."""
+        the columns of ``OUTLOOK``. If there is no task, one row with nothing in its columns."""
         leased = self._leased.cte("leased")
         task = [leased.c[column.name] for column in TASK_STATE]
         told = [leased.c[f"told_{column.name}"] for column in _TOLD]
         outlook = select(*self._outlook).cte("outlook")
         always: ColumnElement[bool] = literal_column("true")
-        query = select(*outlook.c, leased.c.was_parked_until, *task, *told)
+        query = select(*outlook.c, *task, *told)
         query = query.select_from(outlook.outerjoin(leased, always))
         order = leased.c.was_due_at, leased.c.run_key, leased.c.activity_id
         return self._compile(query.order_by(*order))
 
     @property
     def _leased(self) -> ReturningUpdate[Any]:
-        before = _task.due_at.label("was_due_at"), _task.parked_until.label("was_parked_until")
+        was_due_at = _task.due_at.label("was_due_at")
         told = [column.label(f"told_{column.name}") for column in _TOLD]
-        due = self._due(_task.run_key, _task.activity_id, *before, *told).cte("due")
+        due = self._due(_task.run_key, _task.activity_id, was_due_at, *told).cte("due")
         is_due = _task.run_key == due.c.run_key, _task.activity_id == due.c.activity_id
-        is_new = due.c.was_parked_until.is_(None)
+        is_new = _task.parked_until.is_(None)
         expires_at = micros("lease_expires_at")
         changed: dict[Any, Any] = {
             _task.lease_token: _task.lease_token + _ONE,
             _task.attempt: _task.attempt + case((is_new, _ONE), else_=_NOTHING),
             _task.start_by: null(),
-            _task.parked_until: null(),
             _task.lease_owner: text("owner"),
             _task.lease_expires_at: expires_at,
             _task.due_at: expires_at,
