@@ -22,6 +22,7 @@ from tests.chaos.judge import finish, judge
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import ROOT, Child, Nursery, nursery
 from tests.chaos.releases import THIS, ReleaseUnavailable, lay_out
+from tests.chaos.standstill import standstills
 from tests.conditions import eventually
 from tests.databases import Databases, database_name, run_apart
 from tests.plans import PLANS, with_plan
@@ -38,6 +39,11 @@ LEASE = 0.5
 
 STORES = ("sqlite", "postgres")
 
+TRIES = 3
+
+STANDSTILL = 5.0
+"""Seconds for which a machine may not answer, being busy; beyond that it was stopped."""
+
 FAILED = 1
 """The exit code of a child that an exception has ended."""
 
@@ -49,6 +55,8 @@ class Report:
     scenario: str
     store: str
     trials: int = 0
+    void: int = 0
+    """How many count for nothing, since the machine stood still."""
     faults: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
@@ -60,10 +68,18 @@ class Report:
         faults = ", ".join(f"{count} {fault}" for fault, count in sorted(self.faults.items()))
         text = f"{self.scenario} on {self.store}: {self.trials} trials, {faults}; "
         text += f"{len(self.violations)} violations"
+        if self.void:
+            text += f"; {self.void} void"
         if self.recoveries:
             middle, worst = statistics.median(self.recoveries), max(self.recoveries)
             text += f"; work moved after {middle:.2f} s (median), {worst:.2f} s (worst)"
         return text
+
+    def add(self, trial: Report) -> None:
+        self.trials += trial.trials
+        self.faults.update(trial.faults)
+        self.violations += trial.violations
+        self.recoveries += trial.recoveries
 
 
 class Stage:
@@ -212,7 +228,18 @@ class Grounds:
     async def play(
         self, scenario: Scenario, report: Report, seed: int, *, is_short: bool = False
     ) -> None:
-        """One trial of a scenario."""
+        """One trial of a scenario, and another where the machine stood still meanwhile: whatever
+        ran out of time then has had none."""
+        for _ in range(TRIES):
+            trial = Report(report.scenario, report.store)
+            with standstills() as standstill:
+                await self._play(scenario, trial, seed, is_short=is_short)
+            if standstill.longest < STANDSTILL:
+                report.add(trial)
+                return
+            report.void += 1
+
+    async def _play(self, scenario: Scenario, report: Report, seed: int, *, is_short: bool) -> None:
         self._stages += 1
         folder = self._folder / f"stage{self._stages}"
         folder.mkdir()
