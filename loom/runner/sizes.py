@@ -16,11 +16,11 @@ def of_message(message: Message) -> int:
 
 
 def of_transition(turn: Transition) -> int:
-    return _of_effects(turn.effects)
+    return of_effects(turn.effects)
 
 
 def of_start(new: NewRun) -> int:
-    return _of_effects(new.effects) + len(new.memo or b"")
+    return of_effects(new.effects) + len(new.memo or b"")
 
 
 def of_completion(done: ActivityCompletion) -> int:
@@ -28,7 +28,7 @@ def of_completion(done: ActivityCompletion) -> int:
     return len(arrival) + len(done.failure or b"") + len(done.details or b"")
 
 
-def _of_effects(effects: Effects) -> int:
+def of_effects(effects: Effects) -> int:
     size = 0
     for event in effects.events:
         if event.payload is not None:

@@ -16,9 +16,10 @@ from loom.history.limits import RunLimits
 from loom.history.status import RunStatus
 from loom.identifiers import MessageId, Micros, RunId, WorkerId, WorkflowId
 from loom.retry import RetryTerms
+from loom.runner import sizes
 from loom.runner.clock import Clock
 from loom.runner.context import WorkerContext
-from loom.runner.group_writer import GroupWriter
+from loom.runner.group_writer import TOO_LARGE, GroupWriter
 from loom.runner.owned_run import OwnedRun
 from loom.runner.ownership import Ownership
 from loom.runner.relations import START, arrival_of
@@ -187,6 +188,11 @@ class LocalStarter:
             turn = self._turns.plan(instance, self._turns.decide(instance, [started]), after=0)
         except LoomError:
             # It must exist before it can be seen to be blocked: a worker's claim will find that.
+            return start_for_anybody(request, self._worker.clock, writer), _nothing
+        if sizes.of_effects(turn.effects) > TOO_LARGE:
+            # So must one whose first turn cannot be written.
+            self._turns.dismiss(turn)
+            instance.unwind()
             return start_for_anybody(request, self._worker.clock, writer), _nothing
         written = writer.submit(request.new_run(turn.effects, self._worker.owner))
         return written, partial(self._go_on, instance, turn, request)

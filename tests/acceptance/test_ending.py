@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import loom
 from loom import RunStatus, Settings
 from tests.conditions import cut_off, eventually
+from tests.faults import Call, Interceptor, watched_app
 
 type Context = loom.WorkflowContext[Any, Any]
 
@@ -209,3 +211,38 @@ async def test_a_reason_that_no_store_could_hold_is_written_so_that_it_can(app: 
     await handle.terminate(reason="no\0 \ud800")
     with pytest.raises(loom.WorkflowTerminatedError, match=r"no\\0 \\ud800"):
         await handle.result(30)
+
+
+class StartsAnother(Interceptor):
+    """As soon as a run has been ended, somebody starts another by its id."""
+
+    def __init__(self) -> None:
+        self.start_another: Callable[[], Awaitable[Any]] | None = None
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        answer = await call()
+        if method == "send_messages" and self.start_another is not None:
+            start_another, self.start_another = self.start_another, None
+            await start_another()
+        return answer
+
+
+async def test_a_termination_by_id_alone_waits_for_the_run_that_it_has_ended(any_dsn: str) -> None:
+    intercept = StartsAnother()
+    async with (
+        watched_app(any_dsn, intercept) as far,
+        loom.Loom(any_dsn) as app,
+        app.worker(workflows=[Waiting]),
+    ):
+        first = await app.start(Waiting, id="service")
+
+        async def start_another() -> None:
+            with pytest.raises(loom.WorkflowTerminatedError):
+                await first.result(30)
+            await app.start(Waiting, id="service")
+
+        intercept.start_another = start_another
+        await far.handle("service").terminate()
+        statuses = [run.status for run in await app.list(id="service")]
+        assert statuses == [RunStatus.RUNNING, RunStatus.TERMINATED]
+        await app.handle("service").terminate()

@@ -13,9 +13,34 @@ import pytest
 import loom
 from loom import RunStatus
 from tests.conditions import cut_off, eventually
-from tests.faults import Deaf, Fault, Faulty, Gate, LateAnswer, Outage, sweep, watched_app
+from tests.faults import (
+    Call,
+    Deaf,
+    Fault,
+    Faulty,
+    Gate,
+    Interceptor,
+    LateAnswer,
+    Outage,
+    sweep,
+    watched_app,
+)
 
 type Context = loom.WorkflowContext[Any, Any]
+
+
+class Refusing(Interceptor):
+    """A store that takes no outcomes for a while, as when a password is being changed."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        if method == "complete_activity_tasks" and self.left:
+            self.left -= 1
+            raise loom.StoreError("not now")
+        return await call()
+
 
 EXECUTIONS: Counter[tuple[str, str]] = Counter()
 """How often each activity was run, by its run and by what it was asked."""
@@ -299,3 +324,22 @@ async def test_an_attempt_that_is_ending_is_not_stopped_when_its_lease_ends_with
             assert await handle.result(30) == "over"
     assert attempts == [1, 2]
     assert caplog.text == ""
+
+
+@loom.workflow
+class Looking(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> str:
+        return await ctx.activity(look, "here")
+
+
+async def test_an_outcome_that_is_refused_for_a_moment_is_no_failure(any_dsn: str) -> None:
+    refusing = Refusing(1)
+    async with (
+        watched_app(any_dsn, refusing) as app,
+        loom.Loom(any_dsn) as other,
+        # Its outcomes go through the store: the run is somebody else's.
+        app.worker(activities=[look]),
+        other.worker(workflows=[Looking]),
+    ):
+        assert await (await other.start(Looking)).result(30) == "HERE"
+    assert refusing.left == 0

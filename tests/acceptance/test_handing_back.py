@@ -255,3 +255,79 @@ async def test_an_outcome_that_meets_a_newer_claim_of_its_run_is_not_lost(app: l
         async with app.worker(workflows=[Hanging], activities=[end_when_asked]):
             assert await handle.result(30) == "over"
     assert FLOOR.started == ["x"]
+
+
+# --- stopping, in the way of others --------------------------------------------------------------
+
+
+@loom.activity
+async def tick() -> None:
+    FLOOR.started.append("tick")
+    await asyncio.sleep(0)
+
+
+@loom.workflow
+class Restless(loom.Workflow[None, Any]):
+    """Always has something to do."""
+
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> None:
+        while True:
+            await ctx.local_activity(tick)
+
+
+async def test_a_run_that_always_has_work_keeps_no_worker_from_stopping(
+    any_dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(shutdown_grace_seconds=0.1)
+    async with loom.Loom(any_dsn, settings=settings) as app:
+        async with app.worker(workflows=[Restless, *WORKFLOWS], activities=ACTIVITIES):
+            handles = [await app.start(Hanging)]
+            await eventually(lambda: FLOOR.started == ["hang"])
+            handles.append(await app.start(Restless))
+            await eventually(lambda: "tick" in FLOOR.started)
+        assert [(await handle.info()).worker for handle in handles] == [None, None]
+        assert "not all was handed back" not in caplog.text
+        for handle in handles:
+            await handle.terminate()
+
+
+async def test_whoever_closes_a_worker_and_is_cancelled_leaves_it_its_store(any_dsn: str) -> None:
+    """An activity ends within the grace, while the application is being left."""
+    is_open = asyncio.Event()
+
+    @loom.activity(name="work")
+    async def ends_when_asked(n: int) -> int:
+        FLOOR.started.append("x")
+        await eventually(FLOOR.may_end.is_set)
+        return n + 1
+
+    async def serve() -> None:
+        async with (
+            loom.Loom(any_dsn, settings=Settings(shutdown_grace_seconds=30)) as app,
+            app.worker(workflows=WORKFLOWS, activities=[ends_when_asked]),
+        ):
+            await app.start(Adding, 1, id="adding")
+            await eventually(lambda: FLOOR.started == ["x"])
+            is_open.set()
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(serve())
+    await is_open.wait()
+    serving.cancel()  # from its work
+    await eventually(lambda: named("loom-worker-close"))
+    serving.cancel()  # from closing the worker
+    await eventually(lambda: named("loom-close"))
+    serving.cancel()  # from closing the application
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    FLOOR.may_end.set()
+    await eventually(lambda: not named("loom-close"))
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("loom-")]
+    async with loom.Loom(any_dsn) as app:
+        handle = app.handle("adding")
+        assert [e.type for e in await handle.history()].count("ACTIVITY_COMPLETED") == 1
+        assert (await handle.info()).worker is None
+
+
+def named(name: str) -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == name]

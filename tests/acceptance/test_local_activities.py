@@ -335,3 +335,33 @@ async def test_one_whose_run_was_refused_is_never_run(any_dsn: str) -> None:
         await first.signal("end")
         await again.result(30)
     assert EXECUTIONS["0"] == 1
+
+
+ONCE_AN_HOUR = loom.RetryPolicy(maximum_attempts=None, initial_interval=3600, maximum_interval=3600)
+
+
+@loom.activity(retry=ONCE_AN_HOUR)
+async def fail_for_an_hour() -> None:
+    EXECUTIONS["failed"] += 1
+    raise ValueError("down")
+
+
+@loom.workflow
+class Failing(loom.Workflow[None, Any]):
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> None:
+        await ctx.local_activity(fail_for_an_hour)
+
+
+@loom.workflow
+class Healthy(loom.Workflow[None, Any]):
+    async def run(self, ctx: loom.WorkflowContext[None, Any]) -> str:
+        return await ctx.local_activity(look, "here")
+
+
+async def test_those_that_wait_to_be_tried_again_keep_nobody_out(app: loom.Loom) -> None:
+    async with app.worker(workflows=[Failing, Healthy], concurrency=2):
+        failing = [await app.start(Failing) for _ in range(3)]
+        await eventually(lambda: EXECUTIONS["failed"] == 3)
+        assert await (await app.start(Healthy)).result(30) == "HERE"
+        for handle in failing:
+            await handle.terminate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loom.identifiers import END_OF_TIME
+from loom.identifiers import END_OF_TIME, Micros
 from loom.storage.records import (
     ActivityClaim,
     ActivityCompletion,
@@ -108,6 +108,29 @@ class TheEndOfAParkedAttemptIsAnAttempt(Broken):
             if (task.run_key, task.activity_id) in parked:
                 self._runs[task.run_key].tasks[task.activity_id].attempt += 1
         return found
+
+
+class ParkedAttemptsAreForgottenByTheirClaim(Broken):
+    caught_by = "test_the_end_of_a_parked_attempt_is_claimed_again_when_its_claimer_is_gone"
+    arguments = {"is_released": False}
+
+    async def claim_activity_tasks(self, claim: ActivityClaim) -> ActivityTasks:
+        found = await super().claim_activity_tasks(claim)
+        for task in found.tasks:
+            self._runs[task.run_key].tasks[task.activity_id].parked_until = None
+        return found
+
+
+class GivingAParkedAttemptBackTakesItBack(Broken):
+    caught_by = "test_the_end_of_a_parked_attempt_is_claimed_again_when_its_claimer_is_gone"
+    arguments = {"is_released": True}
+
+    async def release_leases(self, leases: Leases, now: Micros) -> None:
+        held = [task for lease in leases.tasks if (task := self._held_task(lease))]
+        await super().release_leases(leases, now)
+        for task in held:
+            if task.parked_until is not None:
+                task.attempt -= 1
 
 
 class ParkedAttemptsAreOutlivedByTheirToken(Broken):

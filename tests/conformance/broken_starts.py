@@ -189,6 +189,23 @@ class StartsAreInherited(Broken):
                     run.receive(message.message_id, message.arrival, new.effects.recorded_at)
 
 
+class DeletedBeginningsLeadNowhere(Broken):
+    caught_by = "test_messages_for_a_chains_first_run_reach_the_open_one_when_that_is_deleted"
+    arguments = {"length": 3}
+
+    def _find_recipient(self, message: Message) -> StoredRun | None:
+        found = self._find(message.workflow_id, message.run_id)
+        return None if found is None else super()._find_recipient(message)
+
+
+class DeletedBeginningsLeadToWhoeverHasTheId(Broken):
+    caught_by = "test_messages_for_the_deleted_first_run_of_a_chain_that_has_ended_find_it_closed"
+
+    def _find_recipient(self, message: Message) -> StoredRun | None:
+        found = self._find(message.workflow_id, message.run_id)
+        return super()._find_recipient(message) if found else self._find(message.workflow_id, None)
+
+
 class ClosedIsClosed(Broken):
     caught_by = "test_messages_for_a_run_of_a_chain_reach_the_open_one"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from loom.errors import StoreError, StoreUnavailableError
+from loom.runner import group_writer
 from loom.runner.group_writer import (
     MAX_BATCH,
     MAX_BATCH_ELSEWHERE,
@@ -152,3 +153,25 @@ def test_whoever_waits_is_let_go_when_the_event_loop_is_closed() -> None:
         return [in_flight, writer.submit(2)]
 
     assert all(future.cancelled() for future in asyncio.run(main()))
+
+
+async def test_a_batch_carries_no_more_than_the_store_takes_at_once(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_writer, "MAX_BYTES", 10)
+    writer = GroupWriter(disk.write, size=lambda item: item)
+    assert await asyncio.gather(*map(writer.submit, (4, 6, 1, 30, 2))) == [16, 36, 1, 900, 4]
+    assert disk.batches == [[4, 6], [1], [30], [2]]
+
+
+async def test_what_is_too_large_for_any_batch_is_refused_and_harms_no_neighbour(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_writer, "MAX_BYTES", 10)
+    monkeypatch.setattr(group_writer, "TOO_LARGE", 15)
+    writer = GroupWriter(disk.write, size=lambda item: item)
+    before, too_large, after = map(writer.submit, (1, 20, 2))
+    with pytest.raises(StoreError, match="too much to be written at once"):
+        await too_large
+    assert (await before, await after) == (1, 4)
+    assert disk.batches == [[1], [2]]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from loom.errors import StoreError
+from loom.identifiers import new_id
 from loom.storage.records import Effects, NewRun, RunRecord, Transition, WorkflowTask
 from loom.testing.conformance.base import Conformance
 from loom.testing.conformance.concurrency import ROUNDS, both, together
@@ -18,6 +19,7 @@ from loom.testing.conformance.scene import (
     COMPLETED,
     LEASE,
     LOST,
+    NOT_FOUND,
     NOW,
     RUNNING,
     WRITTEN,
@@ -107,6 +109,33 @@ class ChainsConformance(Conformance):
         assert await scene.write(consuming(task, 1)) == [WRITTEN]
         await scene.send(message(run, "new"))
         assert await ids_in_inbox(scene, second) == ["left", "new"]
+
+    @pytest.mark.parametrize("length", [2, 3])
+    async def test_messages_for_a_chains_first_run_reach_the_open_one_when_that_is_deleted(
+        self, scene: Scene, length: int
+    ) -> None:
+        first = last = await scene.start()
+        closed = []
+        for _ in range(length - 1):
+            closed.append(last.run_key)
+            last = await continue_run(scene, last)
+        assert await scene.repository.delete_runs(closed) == length - 1
+        exact = replace(message(first, "late"), run_id=first.run_id)
+        assert await scene.send(exact, exact) == [ACCEPTED, ACCEPTED]
+        assert await ids_in_inbox(scene, last) == ["start", "late"]
+        other = replace(exact, workflow_id=new_id())
+        assert await scene.send(other) == [NOT_FOUND]
+
+    async def test_messages_for_the_deleted_first_run_of_a_chain_that_has_ended_find_it_closed(
+        self, scene: Scene
+    ) -> None:
+        first = await scene.start()
+        second = await continue_run(scene, first)
+        await scene.write(closing(await scene.claim_run(second)))
+        await scene.start(first.workflow_id)
+        await scene.repository.delete_runs([first.run_key])
+        exact = replace(message(first, "late"), run_id=first.run_id)
+        assert await scene.send(exact) == [CLOSED]
 
     async def test_messages_for_a_run_of_a_chain_reach_the_open_one(self, scene: Scene) -> None:
         first = await scene.start()

@@ -1,0 +1,109 @@
+"""Much at once is written in several goes, and what is too much even so stops its own run alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import loom
+from loom import RunStatus
+from tests.conditions import eventually
+from tests.faults import Call, Interceptor, watched_app
+
+type Context = loom.WorkflowContext[Any, Any]
+
+KIB = 1024
+TEXT = "x" * KIB
+
+
+@pytest.fixture(autouse=True)
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a KiB were eight MiB."""
+    monkeypatch.setattr("loom.runner.group_writer.MAX_BYTES", 8 * KIB)
+    monkeypatch.setattr("loom.runner.owned_run.MAX_BYTES", 8 * KIB)
+    for module in ("group_writer", "starts"):
+        monkeypatch.setattr(f"loom.runner.{module}.TOO_LARGE", 64 * KIB)
+
+
+class Sizes(Interceptor):
+    """Notes how much each write carries."""
+
+    def __init__(self) -> None:
+        self.of_turns: list[int] = []
+        self.of_starts: list[int] = []
+
+    async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
+        if method == "write_transitions":
+            events = [event for turn in arguments[0] for event in turn.effects.events]
+            self.of_turns.append(sum(len(event.payload or b"") for event in events))
+        if method == "start_runs":
+            new = [message for new in arguments[0] for message in new.effects.messages]
+            self.of_starts.append(sum(len(one.arrival.payload or b"") for one in new))
+        return await call()
+
+
+@loom.workflow
+class Collecting(loom.Workflow[int, None]):
+    async def run(self, ctx: loom.WorkflowContext[int, None]) -> int:
+        texts = [await ctx.wait_for_signal("text", type=str) for _ in range(ctx.input)]
+        return sum(map(len, texts))
+
+
+@loom.workflow
+class Taking(loom.Workflow[str, None]):
+    async def run(self, ctx: loom.WorkflowContext[str, None]) -> int:
+        return len(ctx.input)
+
+
+@loom.activity
+async def take(text: str) -> int:
+    return len(text)
+
+
+@loom.workflow
+class Asking(loom.Workflow[int, None]):
+    """Asks for so much in one turn."""
+
+    async def run(self, ctx: loom.WorkflowContext[int, None]) -> int:
+        return sum(await asyncio.gather(*(ctx.activity(take, TEXT) for _ in range(ctx.input))))
+
+
+async def test_a_full_inbox_is_taken_in_several_turns(any_dsn: str) -> None:
+    sizes = Sizes()
+    async with watched_app(any_dsn, sizes) as app:
+        handle = await app.start(Collecting, 40)
+        for _ in range(40):
+            await handle.signal("text", TEXT)
+        async with app.worker(workflows=[Collecting]):
+            assert await handle.result(30) == 40 * KIB
+    assert 0 < max(sizes.of_turns) <= 8 * KIB
+    assert sum(sizes.of_turns) > 40 * KIB
+
+
+async def test_many_starts_at_once_are_several_writes(any_dsn: str) -> None:
+    sizes = Sizes()
+    async with watched_app(any_dsn, sizes) as app:
+        await asyncio.gather(*(app.start(Taking, TEXT) for _ in range(40)))
+        assert await app.count(name="Taking") == 40
+    assert 0 < max(sizes.of_starts) <= 8 * KIB
+
+
+async def test_a_start_that_carries_too_much_is_refused(app: loom.Loom) -> None:
+    with pytest.raises(loom.StoreError, match="too much to be written at once"):
+        await app.start(Taking, TEXT * 65)
+    assert await app.count(name="Taking") == 0
+
+
+async def test_a_turn_that_carries_too_much_stops_its_run_and_no_other(app: loom.Loom) -> None:
+    async with app.worker(workflows=[Asking], activities=[take]):
+        handle = await app.start(Asking, 65, id="too-much")
+
+        async def is_blocked() -> bool:
+            return (await handle.info()).status is RunStatus.BLOCKED
+
+        other = await app.start(Asking, 3)
+        assert await other.result(30) == 3 * KIB
+        await eventually(is_blocked)
+        assert "too much to be written at once" in ((await handle.info()).blocked_reason or "")
