@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ class ClientLog:
     ) -> None:
         known = [] if value is NOTHING else [value]
         wanted = [request.asked.value, request.workflow_id, request.request_id]
+        line = json.dumps([*wanted, outcome.value, run_id, known, time.time_ns() // 1000])
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(file, f"{json.dumps([*wanted, outcome.value, run_id, known])}\n".encode())
+            os.write(file, f"{line}\n".encode())
         finally:
             os.close(file)
 
@@ -52,15 +54,16 @@ class ClientLog:
         found: list[Told] = []
         waiting: dict[tuple[str, str, str], int] = {}
         for line in self.path.read_text().splitlines():
-            asked, workflow_id, request_id, outcome, run_id, known = json.loads(line)
+            asked, workflow_id, request_id, outcome, run_id, known, at = json.loads(line)
             value = known[0] if known else NOTHING
             one = Told(Asked(asked), Outcome(outcome), workflow_id, run_id, request_id, value)
             call = (asked, workflow_id, request_id)
             if one.outcome is Outcome.UNKNOWN:
                 waiting[call] = len(found)
-                found.append(one)
+                found.append(replace(one, asked_at=at))
             else:
-                found[waiting[call]] = one
+                before = found[waiting[call]].asked_at
+                found[waiting[call]] = replace(one, asked_at=before, answered_at=at)
         return found
 
 

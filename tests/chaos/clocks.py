@@ -6,6 +6,7 @@ import asyncio
 import struct
 from pathlib import Path
 
+from loom.identifiers import MICROS_PER_SECOND
 from tests.chaos.servers import talking, time_until_work_moves
 from tests.chaos.stage import Stage
 
@@ -31,7 +32,7 @@ async def clock_jumps(stage: Stage) -> None:
                     await stage.worker(clock=str(path))
             set_clock(path, 0)
             await time_until_work_moves(stage)
-        await stage.close(app)
+        await stage.close(app, slack=round(3 * furthest + 20) * MICROS_PER_SECOND)
 
 
 def set_clock(path: Path, seconds: float) -> None:

@@ -188,10 +188,10 @@ class Stage:
         async with opened(loom.Loom(self.dsn, settings=loom.Settings())) as app:
             yield app, Client(app, self.log)
 
-    async def close(self, app: loom.Loom) -> None:
+    async def close(self, app: loom.Loom, **evidence: Any) -> None:
         """The quiet phase: everything must finish; then the records are judged."""
         await finish(app, self.log)
-        await self.judge()
+        await self.judge(**evidence)
 
     async def judge(self, **evidence: Any) -> None:
         for violation in await judge(self.dsn, self.log, self.ledger, **evidence):

@@ -29,7 +29,8 @@ from typing import Final
 
 from loom.runner.replayer import Replayer
 from loom.runner.views import exported
-from tests.proof.arrivals import no_request_has_two_effects, nothing_acknowledged_is_lost
+from tests.proof.acknowledged import nothing_acknowledged_is_lost
+from tests.proof.arrivals import no_request_has_two_effects
 from tests.proof.endings import (
     closed_runs_stay_as_they_are,
     every_run_has_ended,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
-from loom.identifiers import MessageId, Micros, RunKey
+from loom.identifiers import Micros, RunKey
 from loom.storage.records import EventRecord, RunFilter, RunRecord
 from loom.storage.repository import Repository
 from tests.proof.records import Dump, RunDump
 
 _PAGE = 1_000
 
-type ReadInbox = Callable[[RunKey], Awaitable[Sequence[MessageId]]]
 
-
-async def take_dump(
-    repository: Repository, at: Micros, read_inbox: ReadInbox | None = None
-) -> Dump:
-    """All runs of a store, with their histories and tasks. Nobody should be writing meanwhile."""
-    runs = [await _dump_run(repository, run, read_inbox) for run in await _all_runs(repository)]
+async def take_dump(repository: Repository, at: Micros) -> Dump:
+    """All runs of a store, with their histories, tasks and inboxes. Nobody should be writing
+    meanwhile."""
+    runs = [await _dump_run(repository, run) for run in await _all_runs(repository)]
     return Dump(tuple(runs), at)
 
 
@@ -31,12 +26,11 @@ async def _all_runs(repository: Repository) -> list[RunRecord]:
     return runs
 
 
-async def _dump_run(
-    repository: Repository, run: RunRecord, read_inbox: ReadInbox | None
-) -> RunDump:
-    inbox = None if read_inbox is None else tuple(await read_inbox(run.run_key))
+async def _dump_run(repository: Repository, run: RunRecord) -> RunDump:
     events = await _all_events(repository, run.run_key)
-    return RunDump(run, events, tuple(await repository.list_tasks(run.run_key)), inbox)
+    tasks = await repository.list_tasks(run.run_key)
+    inbox = await repository.list_messages(run.run_key)
+    return RunDump(run, events, tuple(tasks), tuple(inbox))
 
 
 async def _all_events(repository: Repository, run_key: RunKey) -> tuple[EventRecord, ...]:

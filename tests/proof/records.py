@@ -8,15 +8,15 @@ changes which may not).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
 from loom.history.events import FINAL_STATUS, Event, Stamped, WorkflowStarted, continued_by
-from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.identifiers import MICROS_PER_SECOND, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.runner.transitions import stamped_event
-from loom.storage.records import EventRecord, PendingTask, RunRecord
+from loom.storage.records import EventRecord, InboxRecord, PendingTask, RunRecord
 
 # --- what clients were told ----------------------------------------------------------------------
 
@@ -63,6 +63,10 @@ class Told:
     """By which a repeated call is known: of a start its idempotency key."""
     value: Any = NOTHING
     """What an update or a run returned, as its client read it."""
+    asked_at: Micros | None = None
+    """By the store's clock or near it, where that is known. All clients of a trial go by one
+    clock."""
+    answered_at: Micros | None = None
 
 
 # --- what activities did -------------------------------------------------------------------------
@@ -92,8 +96,8 @@ class RunDump:
     run: RunRecord
     events: tuple[EventRecord, ...]
     tasks: tuple[PendingTask, ...] = ()
-    inbox: tuple[MessageId, ...] | None = None
-    """The messages that wait there; ``None`` when that is not known."""
+    inbox: tuple[InboxRecord, ...] = ()
+    """The messages that wait there."""
     history: tuple[tuple[int, Stamped], ...] = field(init=False)
     """Its events as they can be read, each with its sequence."""
 
@@ -188,3 +192,9 @@ class Evidence:
     """Runs that were deleted on purpose."""
     may_stay_open: frozenset[WorkflowId] = frozenset()
     """Workflow ids of runs that wait for something that was never sent to them."""
+    left: Mapping[RunKey, Sequence[InboxRecord]] | None = None
+    """What each run that has closed had not taken from its inbox, and nobody else was given;
+    ``None`` where nobody saw that."""
+    slack: Micros = 20 * MICROS_PER_SECOND
+    """How much later by its stamps a run may close that has not seen what a client knows to be in
+    its inbox: their clocks differ, and whoever owns a run looks into its inbox now and then."""

@@ -12,9 +12,15 @@ import pytest
 
 import loom
 from loom.history.codec import encode_attributes
-from loom.history.events import TimerFired, TimerStarted, request_message_id
+from loom.history.events import (
+    SignalReceived,
+    TimerFired,
+    TimerStarted,
+    WorkflowTerminated,
+    request_message_id,
+)
 from loom.history.status import RunStatus
-from loom.storage.records import EventRecord
+from loom.storage.records import Arrival, EventRecord, InboxRecord
 from loom.testing import WorkflowEnvironment
 from tests.proof.checker import Invariant, check
 from tests.proof.dump import take_dump
@@ -58,7 +64,7 @@ async def honest_evidence() -> Evidence:
         now = round(env.now.timestamp() * 1_000_000)
         dump = await take_dump(env._inner.repository, now)
     return Evidence(
-        Dump(tuple(replace(run, inbox=()) for run in dump.runs), now),
+        dump,
         told,
         tuple(WORLD.executions),
         may_stay_open=frozenset({"waiting"}),
@@ -146,6 +152,62 @@ def told_more(*more: Told) -> Callable[[Evidence], Evidence]:
     return lambda evidence: replace(evidence, told=[*evidence.told, *more])
 
 
+def _ended_at(evidence: Evidence, workflow_id: str = ID) -> int:
+    runs = [run.run for run in evidence.dump.runs if run.run.workflow_id == workflow_id]
+    return max(run.closed_at or 0 for run in runs)
+
+
+def told_before_the_end(asked: Asked) -> Callable[[Evidence], Evidence]:
+    """Acknowledged when its run had long to go, which has not heard of it all the same."""
+    return lambda evidence: told_more(
+        Told(asked, Outcome.OK, ID, None, "early", asked_at=0, answered_at=1)
+    )(evidence)
+
+
+def _overtaken(evidence: Evidence) -> Evidence:
+    """Another signal, which was sent later, was heard."""
+    end = _ended_at(evidence)
+    told = [
+        replace(one, asked_at=end, answered_at=end) if one.asked is Asked.SIGNAL else one
+        for one in evidence.told
+    ]
+    early = Told(Asked.SIGNAL, Outcome.OK, ID, None, "early", asked_at=end - 2, answered_at=end - 1)
+    return replace(evidence, told=[early, *told])
+
+
+def _another_message_waits(evidence: Evidence) -> Evidence:
+    arrival = Arrival(SignalReceived.type, 1, encode_attributes(SignalReceived("other", b"")))
+    waits = InboxRecord(1, request_message_id("other"), arrival)
+    forged = with_runs(
+        evidence, lambda run: replace(run, inbox=(waits,)) if _is_waiting(run) else run
+    )
+    return told_more(Told(Asked.CANCEL, Outcome.OK, "waiting"))(forged)
+
+
+def _terminated_too_late(evidence: Evidence) -> Evidence:
+    """It was said to have ended long before it did."""
+    end = evidence.dump.at
+
+    def change(run: RunDump) -> RunDump:
+        if not _is_waiting(run):
+            return run
+        number = len(run.events) + 1
+        attributes = encode_attributes(WorkflowTerminated(""))
+        last = EventRecord(number, WorkflowTerminated.type, 1, end, attributes)
+        record = replace(run.run, sequence=number, status=RunStatus.TERMINATED, closed_at=end)
+        return replace(run, run=record, events=(*run.events, last))
+
+    told = Told(Asked.TERMINATE, Outcome.OK, "waiting", asked_at=0, answered_at=1)
+    return told_more(told)(with_runs(evidence, change))
+
+
+def _told_of_what_had_ended(evidence: Evidence) -> Evidence:
+    """A start of another key was told of a run that had closed when it was asked for."""
+    later = _ended_at(evidence) + 2 * evidence.slack
+    told = next(one for one in evidence.told if one.asked is Asked.START)
+    return told_more(replace(told, request_id="other", asked_at=later, answered_at=later))(evidence)
+
+
 def _loses_an_effect(evidence: Evidence) -> Evidence:
     assert evidence.ledger
     kept = [one for one in evidence.ledger if one.returned != 9]
@@ -204,6 +266,47 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
     "a terminated run goes on": (
         Invariant.ACKNOWLEDGED_IS_KEPT,
         told_more(Told(Asked.TERMINATE, Outcome.OK, "waiting")),
+    ),
+    "a cancellation was not heard before the end": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_before_the_end(Asked.CANCEL),
+    ),
+    "a termination was not heard before the end": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_before_the_end(Asked.TERMINATE),
+    ),
+    "a run ended long after its termination was acknowledged": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        _terminated_too_late,
+    ),
+    "something else waits where a cancellation should": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        _another_message_waits,
+    ),
+    "a signal was not heard before the end": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_before_the_end(Asked.SIGNAL),
+    ),
+    "a signal was not heard, and a later one was": (Invariant.ACKNOWLEDGED_IS_KEPT, _overtaken),
+    "a signal was not heard, nor left when its run closed": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        lambda evidence: told_more(Told(Asked.SIGNAL, Outcome.OK, ID, None, "said"))(
+            replace(evidence, left={})
+        ),
+    ),
+    "a run was never stored by the key of its start": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        told_more(Told(Asked.START, Outcome.OK, ID, None, "another")),
+    ),
+    "a start was told of a run that had ended": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        _told_of_what_had_ended,
+    ),
+    "a child of a closed run is nowhere": (
+        Invariant.ACKNOWLEDGED_IS_KEPT,
+        lambda evidence: with_runs(
+            evidence, lambda run: None if run.started and run.started.parent else run
+        ),
     ),
     "an update has returned something else": (
         Invariant.ACKNOWLEDGED_IS_KEPT,

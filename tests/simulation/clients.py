@@ -149,7 +149,14 @@ class Player:
         is_for_any = step.deed is Deed.START_WITH_SIGNAL
         target = None if is_for_any else self._target(step)
         request_id = self._key(step) if step.deed is Deed.START else step.request_id
-        told = Told(asked, Outcome.UNKNOWN, self.script.workflow_id, target, request_id)
+        told = Told(
+            asked,
+            Outcome.UNKNOWN,
+            self.script.workflow_id,
+            target,
+            request_id,
+            asked_at=self._network.loop.micros,
+        )
         self.told.append(told)
         return len(self.told) - 1
 
@@ -160,7 +167,12 @@ class Player:
     def _answer(self, at: int | None, step: Step, outcome: Outcome, value: Any = NOTHING) -> None:
         if at is None:
             return
-        told = replace(self.told[at], outcome=outcome, run_id=self._target(step))
+        told = replace(
+            self.told[at],
+            outcome=outcome,
+            run_id=self._target(step),
+            answered_at=self._network.loop.micros,
+        )
         if told.asked in (Asked.UPDATE, Asked.RESULT):
             told = replace(told, value=value)
         self.told[at] = told

@@ -64,7 +64,7 @@ def nothing_went_astray(players: Iterable[Player], dump: Dump) -> Iterator[Viola
     heard: dict[str, set[str]] = {}
     chain_of = {run.key: run.chain for run in dump.runs}
     for run in dump.runs:
-        for message_id in (*(e.message_id for e in run.events), *(run.inbox or ())):
+        for message_id in (r.message_id for r in (*run.events, *run.inbox)):
             if message_id is not None:
                 heard.setdefault(message_id, set()).add(run.chain)
     for player in players:

@@ -7,13 +7,14 @@ import contextvars
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
 from loom.identifiers import RunId, RunKey, WorkflowId
 from loom.storage.notifier import InProcessNotifier
-from loom.storage.records import RunRecord, Transition, WriteOutcome
+from loom.storage.records import InboxRecord, RunRecord, Transition, WriteOutcome
 from loom.storage.repository import LeaseRepository, Repository
 from loom.storage.store import Store
 from loom.testing.processes import Call, InterceptedRepository
@@ -53,6 +54,9 @@ class Network:
         self.writes = 0
         self.collected: list[RunDump] = []
         """The runs that were deleted, as they were when that happened."""
+        self.left: dict[RunKey, Sequence[InboxRecord]] = {}
+        """What runs that closed for good had not taken from their inboxes."""
+        self._unread: dict[RunKey, Sequence[InboxRecord]] = {}
         self.dump: Callable[[], Dump] = lambda: Dump((), 0)
         """What the store holds."""
         self._claimed: dict[RunKey, int] = {}
@@ -108,6 +112,16 @@ class Network:
         find = self.repository.find_run
         return _run(lambda: find(workflow_id, run_id)), _run(lambda: find(workflow_id))
 
+    def look_at_inboxes(self, method: str, arguments: tuple[Any, ...]) -> None:
+        """Of runs that are about to close for good: what they have not taken."""
+        self._unread.clear()
+        for one in arguments[0] if method == "write_transitions" else ():
+            goes_on = any(new.continues is not None for new in one.effects.starts)
+            if not one.effects.status.is_open and not goes_on:
+                inbox = _run(partial(self.repository.list_messages, one.run_key))
+                taken = one.consumed_through or 0
+                self._unread[one.run_key] = [m for m in inbox if m.position > taken]
+
     def _note_commits(
         self, transitions: Sequence[Transition], outcomes: Sequence[WriteOutcome]
     ) -> None:
@@ -116,6 +130,8 @@ class Network:
         for transition, outcome in zip(transitions, outcomes, strict=True):
             self.counts[f"transition {outcome.value}"] += 1
             if outcome is WriteOutcome.WRITTEN:
+                if transition.run_key in self._unread:
+                    self.left[transition.run_key] = self._unread[transition.run_key]
                 self.commits.append(
                     Commit(
                         transition.run_key,
@@ -166,6 +182,7 @@ class Line:
             loop.call_later(network.latency(), hear, answer, error, context=home)
 
         def arrive() -> None:
+            network.look_at_inboxes(method, arguments)
             if self.is_cut or network.is_down or fault is CallFault.BEFORE:
                 reply(None, _unavailable())
                 return

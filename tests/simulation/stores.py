@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from functools import cache
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loom.history.status import RunStatus
-from loom.identifiers import MessageId, Micros, RunKey, WorkflowId
+from loom.identifiers import Micros, WorkflowId
 from loom.storage.memory import MemoryRepository
 from loom.storage.records import RunRecord
 from loom.storage.repository import Repository
@@ -39,10 +39,6 @@ class SimulatedStore(ABC):
     """A store whose calls end at once, whoever drives them."""
 
     repository: Repository
-
-    @abstractmethod
-    async def read_inbox(self, run_key: RunKey) -> Sequence[MessageId]:
-        """What waits there."""
 
     @abstractmethod
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
@@ -78,9 +74,6 @@ class _MemoryRepository(MemoryRepository):
 class _Memory(SimulatedStore):
     def __init__(self, loop: SimulatedLoop) -> None:
         self.repository: MemoryRepository = _MemoryRepository(loop)
-
-    async def read_inbox(self, run_key: RunKey) -> Sequence[MessageId]:
-        return [message.message_id for message in self.repository._runs[run_key].inbox]
 
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
         runs = self.repository._runs.values()
@@ -168,12 +161,6 @@ class _Sql(SimulatedStore):
     def __init__(self, loop: SimulatedLoop) -> None:
         self.database = _InlineDatabase(loop)
         self.repository: SqlRepository = SqlRepository(self.database)
-
-    async def read_inbox(self, run_key: RunKey) -> Sequence[MessageId]:
-        rows = self.database.connection.execute(
-            "SELECT message_id FROM inbox WHERE run_key = ? ORDER BY position", (run_key,)
-        )
-        return [message_id for (message_id,) in rows]
 
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
         rows = self.database.connection.execute(

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import loom
 from loom.history.status import RunStatus
+from loom.identifiers import MICROS_PER_SECOND, Micros
 from tests.proof.checker import Invariant, Violation, check
 from tests.proof.dump import take_dump
 from tests.proof.records import Dump, Evidence
@@ -277,10 +278,14 @@ class Trial:
     def _excused(self) -> frozenset[str]:
         return frozenset(s.workflow_id for s in self.plan.scripts if Deed.POISON in s.deeds)
 
+    @property
+    def _slack(self) -> Micros:
+        """Clocks may be as wrong as the furthest jump has made them."""
+        jumps = [abs(blow.amount) for blow in self.plan.blows if blow.fault is Fault.CLOCK]
+        return round((5 + 2 * max(jumps, default=0)) * MICROS_PER_SECOND)
+
     def _dump(self) -> Dump:
-        return self.store.drive(
-            take_dump(self.store.repository, self.loop.micros, self.store.read_inbox)
-        )
+        return self.store.drive(take_dump(self.store.repository, self.loop.micros))
 
     # --- what is to be said of it ---
 
@@ -295,6 +300,8 @@ class Trial:
             earlier=self._dumps,
             commits=network.commits,
             poisoned=self._excused,
+            left=network.left,
+            slack=self._slack,
         )
         violations = [
             *stuck,

@@ -1,0 +1,38 @@
+"""The runs that are one address, as they follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from loom.identifiers import RunId
+from loom.storage.records import InboxRecord
+from tests.proof.records import Evidence, RunDump
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Oldest first."""
+
+    runs: Sequence[RunDump]
+
+    @property
+    def is_open(self) -> bool:
+        return any(run.is_open for run in self.runs)
+
+    @property
+    def waiting(self) -> Iterator[InboxRecord]:
+        """What is to be delivered."""
+        return (message for run in self.runs if run.is_open for message in run.inbox)
+
+    def events[T](self, kind: type[T]) -> Iterator[T]:
+        for run in self.runs:
+            for _, stamped in run.history:
+                if isinstance(stamped.event, kind):
+                    yield stamped.event
+
+
+def chains_of(evidence: Evidence) -> dict[RunId, Chain]:
+    """The chain of each run."""
+    chains = {first: Chain(runs) for first, runs in evidence.dump.chains().items()}
+    return {run.key: chains[run.chain] for run in evidence.dump.runs}
