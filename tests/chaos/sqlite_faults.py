@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.judge import violations_of
+import loom
+from tests.chaos.clients import ClientLog, opened
+from tests.chaos.judge import finish, violations_of
+from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
 from tests.chaos.power import Recording
 from tests.chaos.servers import talking, time_until_work_moves
 from tests.chaos.stage import Stage
 from tests.conditions import eventually
-from tests.proof.records import Asked, Outcome
+from tests.proof.records import Asked, Outcome, Told
 
 
 async def full_disk(stage: Stage) -> None:
@@ -84,6 +88,11 @@ def hold_lock(file: Path, seconds: float) -> None:
         rival.execute("ROLLBACK")
 
 
+CUTS = 40
+GO_ON_EVERY = 8
+"""After each so manieth cut a worker goes on from what is left."""
+
+
 async def power_cuts(stage: Stage) -> None:
     """One process's writes and syncs are recorded; then the file is rebuilt as a power cut at some
     moment could have left it, with anything not yet synced lost, torn or written out of order."""
@@ -93,29 +102,47 @@ async def power_cuts(stage: Stage) -> None:
     await stage.end_of_talk(worker)
     await worker.kill()
     recording = Recording.read(recorded, stage.file, before)
-    executions = stage.ledger.executions()
-    for n in range(stage.times(40)):
+    for n in range(stage.times(CUTS)):
         end = stage.chance.randrange(len(recording.operations) + 1)
         folder = stage.folder / f"cut{n}"
         folder.mkdir()
         file, marks = recording.cut(end, folder, stage.chance)
         stage.fault("power cuts")
-        with closing(sqlite3.connect(file)) as connection:
-            [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
-        if verdict != "ok":
-            stage.violation(f"operation {end}: {verdict}")
-            continue
-        told = [one for one in stage.log.told() if one.outcome is Outcome.OK]
-        known = [
-            one for one in told if mark_of(one.asked, one.workflow_id, one.request_id) in marks
-        ]
-        unknown = [dataclasses.replace(one, outcome=Outcome.UNKNOWN) for one in told]
-        found = await violations_of(
-            f"sqlite:///{file}", [*unknown, *known], executions, is_quiet=False
-        )
-        for violation in found:
+        told = list(as_known(stage.log.told(), marks))
+        for violation in await look_at(stage, file, told, goes_on=n % GO_ON_EVERY == 0):
             stage.violation(f"operation {end}: {violation}")
     await eventually(lambda: worker.has_ended)
+
+
+def as_known(told: list[Told], marks: set[str]) -> Iterator[Told]:
+    """What clients had been told by then; of what they were told later nothing is known."""
+    for one in told:
+        is_known = mark_of(one.asked, one.workflow_id, one.request_id) in marks
+        if one.outcome is Outcome.OK:
+            yield one if is_known else replace(one, outcome=Outcome.UNKNOWN)
+
+
+async def look_at(stage: Stage, file: Path, told: list[Told], *, goes_on: bool) -> list[str]:
+    with closing(sqlite3.connect(file)) as connection:
+        [verdict] = connection.execute("PRAGMA integrity_check").fetchone()
+    if verdict != "ok":
+        return [verdict]
+    executions = stage.ledger.executions()
+    found = await violations_of(f"sqlite:///{file}", told, executions, is_quiet=False)
+    return found + (await go_on(stage, file, told) if goes_on else [])
+
+
+async def go_on(stage: Stage, file: Path, told: list[Told]) -> list[str]:
+    """What comes of it when a worker goes on from there."""
+    dsn = f"sqlite:///{file}"
+    log, ledger = ClientLog(file.parent / "clients"), Ledger(file.parent / "ledger")
+    worker = await stage.worker(dsn=dsn, log=str(log.path), ledger=str(ledger.path))
+    async with opened(loom.Loom(dsn, settings=loom.Settings())) as app:
+        await finish(app, log)
+    await worker.kill()
+    stage.fault("power cuts after which a worker went on")
+    executions = [*stage.ledger.executions(), *ledger.executions()]
+    return await violations_of(dsn, [*told, *log.told()], executions)
 
 
 def mark_of(asked: Asked, workflow_id: str, request_id: str | None) -> str:
