@@ -28,7 +28,6 @@ from enum import StrEnum
 from typing import Final
 
 from loom.runner.replayer import Replayer
-from loom.runner.views import exported
 from tests.proof.acknowledged import nothing_acknowledged_is_lost
 from tests.proof.arrivals import no_request_has_two_effects
 from tests.proof.endings import (
@@ -42,6 +41,7 @@ from tests.proof.histories import (
     timers_fire_once_and_in_time,
 )
 from tests.proof.records import Evidence
+from tests.proof.replaying import histories_replay
 
 
 class Invariant(StrEnum):
@@ -88,19 +88,10 @@ def check(evidence: Evidence, *, replayer: Replayer | None = None) -> list[Viola
     ]
     if replayer is not None:
         found += [
-            Violation(Invariant.REPLAYS, what) for what in _histories_replay(evidence, replayer)
+            Violation(Invariant.REPLAYS, what) for what in histories_replay(evidence, replayer)
         ]
     return found
 
 
 def counts(violations: list[Violation]) -> Counter[Invariant]:
     return Counter(violation.invariant for violation in violations)
-
-
-def _histories_replay(evidence: Evidence, replayer: Replayer) -> Iterator[str]:
-    for run in evidence.dump.runs:
-        if not run.events or run.run.workflow_id in evidence.poisoned:
-            continue
-        result = replayer.replay(exported(run.run, list(run.events)))
-        if not result.ok:
-            yield f"{run} does not replay: {result.error}"

@@ -13,6 +13,7 @@ import pytest
 import loom
 from loom.history.codec import encode_attributes
 from loom.history.events import (
+    ActivityScheduled,
     SignalReceived,
     TimerFired,
     TimerStarted,
@@ -20,6 +21,7 @@ from loom.history.events import (
     request_message_id,
 )
 from loom.history.status import RunStatus
+from loom.runner.transitions import event_of
 from loom.storage.records import Arrival, EventRecord, InboxRecord
 from loom.testing import WorkflowEnvironment
 from tests.proof.checker import Invariant, check
@@ -119,6 +121,25 @@ def doubled(kind: str) -> Callable[[list[EventRecord]], list[EventRecord]]:
 
 def without(kind: str) -> Callable[[list[EventRecord]], list[EventRecord]]:
     return lambda events: [event for event in events if event.type != kind]
+
+
+def changed(
+    kind: str, change_one: Callable[[EventRecord], EventRecord]
+) -> Callable[[list[EventRecord]], list[EventRecord]]:
+    return lambda events: [change_one(e) if e.type == kind else e for e in events]
+
+
+def _with_a_limit(record: EventRecord) -> EventRecord:
+    event = event_of(record)
+    assert isinstance(event, ActivityScheduled)
+    return replace(record, attributes=encode_attributes(replace(event, heartbeat=7)))
+
+
+def _set_earlier(record: EventRecord) -> EventRecord:
+    event = event_of(record)
+    assert isinstance(event, TimerStarted)
+    earlier = replace(event, fire_at=event.fire_at - 1)
+    return replace(record, attributes=encode_attributes(earlier))
 
 
 def _is_waiting(run: RunDump) -> bool:
@@ -447,6 +468,27 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
     "a history has what its code does not ask for": (
         Invariant.REPLAYS,
         lambda evidence: with_events(evidence, without("STATE_SET")),
+    ),
+    "an activity was given something else than its code gives it": (
+        Invariant.REPLAYS,
+        lambda evidence: with_events(
+            evidence, changed("ACTIVITY_SCHEDULED", lambda e: replace(e, payload=b'{"number":77}'))
+        ),
+    ),
+    "an activity was held to another limit": (
+        Invariant.REPLAYS,
+        lambda evidence: with_events(evidence, changed("ACTIVITY_SCHEDULED", _with_a_limit)),
+    ),
+    "a timer was set for another moment": (
+        Invariant.REPLAYS,
+        lambda evidence: with_events(evidence, changed("TIMER_STARTED", _set_earlier)),
+    ),
+    "a command was written when nothing had come": (
+        Invariant.REPLAYS,
+        lambda evidence: with_events(
+            evidence,
+            changed("STATE_SET", lambda e: replace(e, recorded_at=e.recorded_at + 1)),
+        ),
     ),
     "a run is set apart for nothing": (
         Invariant.POISON_STOPS_ALONE,
