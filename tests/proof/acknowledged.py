@@ -15,9 +15,9 @@ from loom.history.events import (
     update_message_id,
 )
 from loom.history.payloads import PayloadConverter
-from loom.identifiers import MessageId, RunId, derived_id
+from loom.identifiers import MessageId, RunId
 from loom.storage.records import InboxRecord
-from tests.proof.chains import Chain, chains_of
+from tests.proof.chains import Chain, chains_of, run_of_key
 from tests.proof.records import NOTHING, Asked, Evidence, Outcome, RunDump, Told
 
 _CONVERTER = PayloadConverter()
@@ -50,7 +50,7 @@ def _chain_of(told: Told, evidence: Evidence, chains: Mapping[RunId, Chain]) -> 
     """The runs that it was for: of its workflow id, all of them."""
     run_id = told.run_id
     if run_id is None and told.asked is Asked.START and told.request_id is not None:
-        run_id = _run_of_key(told)
+        run_id = run_of_key(told.workflow_id, told.request_id)
     if run_id is not None:
         return chains.get(run_id)
     runs = [run for run in evidence.dump.runs if run.run.workflow_id == told.workflow_id]
@@ -60,16 +60,13 @@ def _chain_of(told: Told, evidence: Evidence, chains: Mapping[RunId, Chain]) -> 
 # --- starts --------------------------------------------------------------------------------------
 
 
-def _run_of_key(told: Told) -> RunId:
-    """The run that a start with such a key makes."""
-    return derived_id("id", told.workflow_id, str(told.request_id))
-
-
 def _was_there_to_be_told_of(what: str, told: Told, evidence: Evidence) -> Iterator[str]:
     """A start is told of the run that it makes, or of the one that was open."""
-    if told.request_id is None or told.run_id in (told.workflow_id, _run_of_key(told)):
+    if told.run_id is None or told.request_id is None:
         return
-    if told.run_id is None or told.asked_at is None or told.answered_at is None:
+    if told.run_id in (told.workflow_id, run_of_key(told.workflow_id, told.request_id)):
+        return
+    if told.asked_at is None or told.answered_at is None:
         return
     run = evidence.dump.by_run_id()[told.run_id]
     ended_at = run.run.closed_at

@@ -11,12 +11,14 @@ from loom.history.events import (
     request_message_id,
     update_message_id,
 )
-from loom.identifiers import RunId
-from tests.proof.chains import Chain
+from loom.identifiers import MessageId, RunId, WorkflowId
+from tests.proof.chains import Chain, run_of_key
 from tests.proof.records import Asked, Evidence, Outcome
 
 _OF_ONE_RUN = ("activity:", "start", "state", "carried:")
 """What Loom's own messages begin with that each run of a chain has of its own."""
+_OF_CLIENTS = (request_message_id(""), update_message_id(""))
+"""What the messages begin with that clients have named."""
 
 
 def no_request_has_two_effects(evidence: Evidence) -> Iterator[str]:
@@ -24,9 +26,12 @@ def no_request_has_two_effects(evidence: Evidence) -> Iterator[str]:
         chain = Chain(runs)
         yield from _messages_came_once(chain)
         yield from _updates_were_done_once(chain)
+    yield from _nothing_went_astray(evidence)
     yield from _starts_had_one_effect(evidence)
+    yield from _every_run_was_asked_for(evidence)
     yield from _refused_had_none(evidence)
     yield from _ids_are_unique(evidence)
+    yield from _chains_do_not_fork(evidence)
 
 
 def _messages_came_once(chain: Chain) -> Iterator[str]:
@@ -41,6 +46,39 @@ def _messages_came_once(chain: Chain) -> Iterator[str]:
     for message_id, times in delivered.items():
         if times > 1:
             yield f"message {message_id} came {times} times to the chain of {chain.runs[0]}"
+
+
+def _nothing_went_astray(evidence: Evidence) -> Iterator[str]:
+    """What is said once to a run reaches that run or those that continue it, and no other."""
+    heard: dict[MessageId, set[tuple[WorkflowId, RunId]]] = {}
+    for run in evidence.dump.runs:
+        for message_id in (one.message_id for one in (*run.events, *run.inbox)):
+            if message_id is not None and message_id.startswith(_OF_CLIENTS):
+                heard.setdefault(message_id, set()).add((run.run.workflow_id, run.chain))
+    meant = _addressees(evidence)
+    for message_id, addresses in heard.items():
+        ids = Counter(workflow_id for workflow_id, _ in addresses)
+        yield from (
+            f"{message_id} came to {n} chains of {id_!r}" for id_, n in ids.items() if n > 1
+        )
+        for workflow_id, chain in addresses if message_id in meant else ():
+            chains = meant[message_id].get(workflow_id)
+            if chains is None or (chains and chain not in chains):
+                yield f"{message_id} was not for {chain} of {workflow_id!r}, and came to it"
+
+
+def _addressees(evidence: Evidence) -> dict[MessageId, dict[WorkflowId, set[RunId]]]:
+    """To which workflow ids each message was sent, and to which of their chains, where that is
+    known."""
+    chain_of = {run.key: run.chain for run in evidence.dump.runs}
+    meant: dict[MessageId, dict[WorkflowId, set[RunId]]] = {}
+    for told in evidence.told:
+        if told.request_id is not None and told.asked in (Asked.SIGNAL, Asked.UPDATE):
+            is_signal = told.asked is Asked.SIGNAL
+            message_id = (request_message_id if is_signal else update_message_id)(told.request_id)
+            chains = meant.setdefault(message_id, {}).setdefault(told.workflow_id, set())
+            chains.update({chain_of[told.run_id]} if told.run_id in chain_of else ())
+    return meant
 
 
 def _updates_were_done_once(chain: Chain) -> Iterator[str]:
@@ -59,6 +97,29 @@ def _starts_had_one_effect(evidence: Evidence) -> Iterator[str]:
     for (workflow_id, request_id), runs in told.items():
         if len(runs) > 1:
             yield f"the start {request_id} of {workflow_id!r} was told of {len(runs)} runs"
+
+
+def _every_run_was_asked_for(evidence: Evidence) -> Iterator[str]:
+    """Of an id that was always started by a key: no run that has none of those keys."""
+    starts: dict[WorkflowId, set[str | None]] = {}
+    for one in evidence.told:
+        if one.asked is Asked.START:
+            starts.setdefault(one.workflow_id, set()).add(one.request_id)
+    known = {one.run_id for one in evidence.told}
+    for run in evidence.dump.runs:
+        keys = starts.get(run.run.workflow_id, {None})
+        is_first = run.run.continued_from is None and run.chain == run.key
+        if None in keys or not is_first or run.key in known:
+            continue
+        if run.key not in {run_of_key(run.run.workflow_id, str(key)) for key in keys}:
+            yield f"{run} was started by nobody: there were only starts with {keys}"
+
+
+def _chains_do_not_fork(evidence: Evidence) -> Iterator[str]:
+    followers = Counter(run.run.continued_from for run in evidence.dump.runs)
+    for run in evidence.dump.runs:
+        if followers[run.key] > 1:
+            yield f"{run} is continued by {followers[run.key]} runs"
 
 
 def _refused_had_none(evidence: Evidence) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from loom.identifiers import RunId
+from loom.identifiers import RunId, WorkflowId, derived_id
 from loom.storage.records import InboxRecord
 from tests.proof.records import Evidence, RunDump
 
@@ -36,3 +36,8 @@ def chains_of(evidence: Evidence) -> dict[RunId, Chain]:
     """The chain of each run."""
     chains = {first: Chain(runs) for first, runs in evidence.dump.chains().items()}
     return {run.key: chains[run.chain] for run in evidence.dump.runs}
+
+
+def run_of_key(workflow_id: WorkflowId, key: str) -> RunId:
+    """The run that a start with such an idempotency key makes."""
+    return derived_id("id", workflow_id, key)

@@ -13,6 +13,8 @@ from loom.history.events import (
     TimerCancelled,
     TimerFired,
     TimerStarted,
+    WorkflowFailed,
+    WorkflowTimedOut,
 )
 from loom.history.failures import FailureKind
 from loom.history.payloads import PayloadConverter
@@ -130,6 +132,8 @@ def timers_fire_once_and_in_time(evidence: Evidence) -> Iterator[str]:
     for run in evidence.dump.runs:
         yield from _check_timers(run, evidence)
         yield from _began_in_time(run)
+        yield from _ended_in_time(run)
+    yield from _tries_begin_in_time(evidence)
 
 
 def _check_timers(run: RunDump, evidence: Evidence) -> Iterator[str]:
@@ -163,3 +167,23 @@ def _began_in_time(run: RunDump) -> Iterator[str]:
     for sequence, stamped in run.history[1:]:
         if isinstance(stamped.event, ActivityScheduled) and stamped.at < started.start_at:
             yield f"event {sequence} of {run} comes before it may begin"
+
+
+def _ended_in_time(run: RunDump) -> Iterator[str]:
+    """A run that has timed out had a limit, which was reached."""
+    limits = run.started.limits if run.started is not None else None
+    for sequence, stamped in run.history:
+        is_early = limits is None or stamped.at < limits.deadline
+        if isinstance(stamped.event, WorkflowTimedOut) and is_early:
+            yield f"event {sequence} of {run} ends it before its time: {run.started}"
+
+
+def _tries_begin_in_time(evidence: Evidence) -> Iterator[str]:
+    runs = evidence.dump.by_run_id()
+    for run in evidence.dump.runs:
+        before = runs.get(run.run.continued_from or "")
+        failed = before.final if before is not None else None
+        if isinstance(failed, WorkflowFailed) and failed.retry_at and run.history:
+            early = failed.retry_at - run.history[0][1].at
+            if early > 0:
+                yield f"{run} begins {early} us before its time"

@@ -14,13 +14,18 @@ import loom
 from loom.history.codec import encode_attributes
 from loom.history.events import (
     ActivityScheduled,
+    Event,
     SignalReceived,
     TimerFired,
     TimerStarted,
+    WorkflowFailed,
     WorkflowTerminated,
+    WorkflowTimedOut,
     request_message_id,
 )
+from loom.history.failures import Failure
 from loom.history.status import RunStatus
+from loom.identifiers import RunId
 from loom.runner.transitions import event_of
 from loom.storage.records import Arrival, EventRecord, InboxRecord
 from loom.testing import WorkflowEnvironment
@@ -197,29 +202,14 @@ def _overtaken(evidence: Evidence) -> Evidence:
 
 
 def _another_message_waits(evidence: Evidence) -> Evidence:
-    arrival = Arrival(SignalReceived.type, 1, encode_attributes(SignalReceived("other", b"")))
-    waits = InboxRecord(1, request_message_id("other"), arrival)
-    forged = with_runs(
-        evidence, lambda run: replace(run, inbox=(waits,)) if _is_waiting(run) else run
-    )
+    forged = with_runs(evidence, lambda run: _hearing(run, "other") if _is_waiting(run) else run)
     return told_more(Told(Asked.CANCEL, Outcome.OK, "waiting"))(forged)
 
 
 def _terminated_too_late(evidence: Evidence) -> Evidence:
     """It was said to have ended long before it did."""
-    end = evidence.dump.at
-
-    def change(run: RunDump) -> RunDump:
-        if not _is_waiting(run):
-            return run
-        number = len(run.events) + 1
-        attributes = encode_attributes(WorkflowTerminated(""))
-        last = EventRecord(number, WorkflowTerminated.type, 1, end, attributes)
-        record = replace(run.run, sequence=number, status=RunStatus.TERMINATED, closed_at=end)
-        return replace(run, run=record, events=(*run.events, last))
-
     told = Told(Asked.TERMINATE, Outcome.OK, "waiting", asked_at=0, answered_at=1)
-    return told_more(told)(with_runs(evidence, change))
+    return told_more(told)(ending(evidence, WorkflowTerminated(""), RunStatus.TERMINATED))
 
 
 def _told_of_what_had_ended(evidence: Evidence) -> Evidence:
@@ -227,6 +217,54 @@ def _told_of_what_had_ended(evidence: Evidence) -> Evidence:
     later = _ended_at(evidence) + 2 * evidence.slack
     told = next(one for one in evidence.told if one.asked is Asked.START)
     return told_more(replace(told, request_id="other", asked_at=later, answered_at=later))(evidence)
+
+
+def _hearing(run: RunDump, request_id: str) -> RunDump:
+    """A run in whose inbox waits what a client has said."""
+    arrival = Arrival(SignalReceived.type, 1, encode_attributes(SignalReceived("other", b"")))
+    return replace(run, inbox=(InboxRecord(1, request_message_id(request_id), arrival),))
+
+
+def _first(evidence: Evidence) -> RunId:
+    """The run that another continues."""
+    return next(r.run.continued_from for r in evidence.dump.runs if r.run.continued_from)
+
+
+def _a_key_started_two_runs(evidence: Evidence) -> Evidence:
+    runs = evidence.dump.runs
+    first = next(run for run in runs if run.key == _first(evidence))
+    events = tuple(replace(event, message_id=None) for event in first.events)
+    another = replace(first, run=replace(first.run, run_id="f" * 32), events=events)
+    return replace(evidence, dump=replace(evidence.dump, runs=(*runs, another)))
+
+
+def ending(evidence: Evidence, event: Event, status: RunStatus) -> Evidence:
+    """The run that waits ends with that event instead, as the dump is taken."""
+    at = evidence.dump.at
+
+    def change(run: RunDump) -> RunDump:
+        if not _is_waiting(run):
+            return run
+        number, attributes = len(run.events) + 1, encode_attributes(event)
+        last = EventRecord(number, event.type, event.schema_version, at, attributes)
+        record = replace(run.run, sequence=number, status=status, closed_at=at)
+        return replace(run, run=record, events=(*run.events, last))
+
+    return with_runs(evidence, change)
+
+
+def _timed_out_early(evidence: Evidence) -> Evidence:
+    return ending(evidence, WorkflowTimedOut(), RunStatus.TIMED_OUT)
+
+
+def _tried_again_early(evidence: Evidence) -> Evidence:
+    """The run that waits fails and is to be tried later, and another has begun already."""
+    at = evidence.dump.at + 1
+    failed = WorkflowFailed(Failure("ValueError", "no"), "e" * 32, retry_at=at)
+    forged = ending(evidence, failed, RunStatus.FAILED)
+    before = next(run for run in evidence.dump.runs if _is_waiting(run))
+    again = replace(before, run=replace(before.run, run_id="e" * 32, continued_from=before.key))
+    return replace(forged, dump=replace(forged.dump, runs=(*forged.dump.runs, again)))
 
 
 def _loses_an_effect(evidence: Evidence) -> Evidence:
@@ -376,6 +414,35 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
             )
         ),
     ),
+    "what was said to one run came to another": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: with_runs(
+            evidence, lambda run: _hearing(run, "0") if _is_waiting(run) else run
+        ),
+    ),
+    "two runs that have one id heard the same": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: with_runs(
+            evidence,
+            lambda run: (
+                replace(_hearing(run, "0"), run=replace(run.run, workflow_id=ID))
+                if _is_waiting(run)
+                else run
+            ),
+        ),
+    ),
+    "one key started two runs": (Invariant.ONE_EFFECT, _a_key_started_two_runs),
+    "a chain forks": (
+        Invariant.ONE_EFFECT,
+        lambda evidence: with_runs(
+            evidence,
+            lambda run: (
+                replace(run, run=replace(run.run, continued_from=_first(evidence)))
+                if _is_waiting(run)
+                else run
+            ),
+        ),
+    ),
     "two open runs have one id": (
         Invariant.ONE_EFFECT,
         lambda evidence: replace(
@@ -461,6 +528,8 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
         Invariant.TIMERS,
         lambda evidence: with_events(evidence, doubled("TIMER_FIRED")),
     ),
+    "a run ends before its time": (Invariant.TIMERS, _timed_out_early),
+    "a run is tried again before it was to be": (Invariant.TIMERS, _tried_again_early),
     "a timer is lost": (
         Invariant.TIMERS,
         lambda evidence: _with_a_timer(evidence, lasts=10, fires_after=None),

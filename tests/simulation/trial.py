@@ -24,10 +24,9 @@ from tests.simulation.clients import Player
 from tests.simulation.judgement import (
     answers_had_one_effect,
     cancelled_runs_are_cancelled,
-    chains_are_chains,
     in_order,
-    nothing_went_astray,
     times_were_up,
+    tries_are_counted,
 )
 from tests.simulation.loop import SimulatedLoop, Stuck
 from tests.simulation.network import Line, Network
@@ -309,8 +308,7 @@ class Trial:
             *self._oddities(),
             *in_order(self.players, evidence.dump),
             *cancelled_runs_are_cancelled(evidence.dump),
-            *nothing_went_astray(self.players, evidence.dump),
-            *chains_are_chains(plan, evidence.dump),
+            *tries_are_counted(plan, evidence.dump),
             *times_were_up(plan, evidence.dump),
             *answers_had_one_effect(WORLD.handed, plan, evidence.dump),
             *self._losses(),
