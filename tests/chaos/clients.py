@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import loom
+from loom import RunStatus
 from tests.chaos.tales import Tale
-from tests.proof.records import NOTHING, Asked, Outcome, Told
+from tests.proof.records import NOTHING, Asked, Outcome, Told, told_by
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,19 @@ class Request:
     asked: Asked
     workflow_id: str
     request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client heard."""
+
+    run_id: str | None = None
+    value: Any = NOTHING
+    status: RunStatus | None = None
+    """Of a run that has not returned, how it ended."""
+
+
+NO_ANSWER = Answer()
 
 
 class ClientLog:
@@ -37,12 +51,11 @@ class ClientLog:
         self.path = path
         path.touch()
 
-    def note(
-        self, request: Request, outcome: Outcome, run_id: str | None = None, value: Any = NOTHING
-    ) -> None:
-        known = [] if value is NOTHING else [value]
+    def note(self, request: Request, outcome: Outcome, answer: Answer = NO_ANSWER) -> None:
+        known = [] if answer.value is NOTHING else [answer.value]
         wanted = [request.asked.value, request.workflow_id, request.request_id]
-        line = json.dumps([*wanted, outcome.value, run_id, known, time.time_ns() // 1000])
+        told = [outcome.value, answer.run_id, answer.status, known]
+        line = json.dumps([*wanted, *told, time.time_ns() // 1000])
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(file, f"{line}\n".encode())
@@ -54,9 +67,10 @@ class ClientLog:
         found: list[Told] = []
         waiting: dict[tuple[str, str, str], int] = {}
         for line in self.path.read_text().splitlines():
-            asked, workflow_id, request_id, outcome, run_id, known, at = json.loads(line)
+            asked, workflow_id, request_id, outcome, run_id, status, known, at = json.loads(line)
             value = known[0] if known else NOTHING
             one = Told(Asked(asked), Outcome(outcome), workflow_id, run_id, request_id, value)
+            one = replace(one, status=status and RunStatus(status))
             call = (asked, workflow_id, request_id)
             if one.outcome is Outcome.UNKNOWN:
                 waiting[call] = len(found)
@@ -101,14 +115,6 @@ REFUSALS = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a client heard."""
-
-    run_id: str | None = None
-    value: Any = NOTHING
-
-
 class Client:
     """Sends requests, again and again under the same id while the outcome is unknown."""
 
@@ -151,6 +157,14 @@ class Client:
 
         await self._send(request, call)
 
+    async def result(self, workflow_id: str) -> None:
+        request = Request(Asked.RESULT, workflow_id)
+
+        async def call() -> Answer:
+            return Answer(value=await self._handle(request).result())
+
+        await self._send(request, call)
+
     def _handle(self, request: Request) -> loom.WorkflowHandle[Any]:
         return self._app.handle(request.workflow_id, workflow=Tale)
 
@@ -163,6 +177,10 @@ class Client:
             except REFUSALS:
                 self._log.note(request, Outcome.FAILED)
                 return
+            except loom.WorkflowExecutionError as error:
+                answer = Answer(error.run_id, status=told_by(error))
+                self._log.note(request, Outcome.FAILED, answer)
+                return
             except loom.UpdateUnfinishedError:
                 return
             except (loom.StoreUnavailableError, TimeoutError):
@@ -170,7 +188,7 @@ class Client:
                     return
                 await asyncio.sleep(RETRY_AFTER)
             else:
-                self._log.note(request, Outcome.OK, answer.run_id, answer.value)
+                self._log.note(request, Outcome.OK, answer)
                 return
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import loom
 from tests.chaos.ledger import Ledger
+from tests.proof.records import NOTHING
 
 ACTIVITIES_EACH = 5
 
@@ -22,29 +23,29 @@ class Place:
     """What fatal code does, until it is mended."""
 
 
-def note() -> None:
+def note[T](returned: T = NOTHING) -> T:  # type: ignore[assignment]
     info = loom.activity_info()
-    Place.ledger.note(info.activity_key, info.attempt)
+    Place.ledger.note(info.activity_key, info.attempt, returned)
+    return returned
 
 
 @loom.activity
 async def quick(n: int) -> int:
-    note()
-    return n + 1
+    return note(n + 1)
 
 
 @loom.activity
 def in_thread(n: int) -> int:
-    note()
+    result = note(n + 1)
     time.sleep(0.002)
-    return n + 1
+    return result
 
 
 @loom.activity
 async def slow(n: int) -> int:
-    note()
+    result = note(n + 1)
     await asyncio.sleep(0.02)
-    return n + 1
+    return result
 
 
 @loom.activity

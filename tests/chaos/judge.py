@@ -27,7 +27,7 @@ _CONVERTER = PayloadConverter()
 
 
 async def finish(app: loom.Loom, log: ClientLog) -> None:
-    """Tell every tale to end, and wait until nothing is open, or does not move."""
+    """Tell every tale to end, wait until nothing is open, or does not move, and ask for results."""
     client = Client(app, log)
     tales = await insist(lambda: app.list(name="Tale", open=True, limit=1000))
     await asyncio.gather(*(client.signal(run.workflow_id, THE_END) for run in tales))
@@ -35,6 +35,9 @@ async def finish(app: loom.Loom, log: ClientLog) -> None:
         async with asyncio.timeout(FINISH_WITHIN):
             while await insist(lambda: app.list(open=True, limit=1)):
                 await asyncio.sleep(0.02)
+            ended = await insist(lambda: app.list(name="Tale", open=False, limit=1000))
+            ids = {run.workflow_id for run in ended}
+            await asyncio.gather(*(client.result(workflow_id) for workflow_id in ids))
 
 
 async def judge(dsn: str, log: ClientLog, ledger: Ledger, **evidence: Any) -> list[str]:

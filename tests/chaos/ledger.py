@@ -5,11 +5,13 @@ One line for each execution, appended in one write, so that processes neither mi
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tests.proof.records import Execution
+from tests.proof.records import NOTHING, Execution
 
 
 class Ledger:
@@ -17,10 +19,12 @@ class Ledger:
         self.path = path
         path.touch()
 
-    def note(self, activity_key: str, attempt: int) -> None:
+    def note(self, activity_key: str, attempt: int, returned: Any = NOTHING) -> None:
+        """``returned`` is what the execution gives, or is about to, where it gives anything."""
+        line = [activity_key, attempt, *([] if returned is NOTHING else [returned])]
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(file, f"{activity_key} {attempt}\n".encode())
+            os.write(file, f"{json.dumps(line)}\n".encode())
         finally:
             os.close(file)
 
@@ -32,5 +36,4 @@ class Ledger:
         return Counter(self.lines())
 
     def executions(self) -> list[Execution]:
-        pairs = (line.split() for line in self.path.read_text().splitlines())
-        return [Execution(key, int(attempt)) for key, attempt in pairs]
+        return [Execution(*json.loads(line)) for line in self.path.read_text().splitlines()]

@@ -15,7 +15,16 @@ from typing import Any
 import loom
 from loom.storage.sql import migrations
 from tests.chaos import jobs, tales
-from tests.chaos.clients import Client, ClientLog, Request, insist, opened, talk
+from tests.chaos.clients import (
+    NO_ANSWER,
+    Answer,
+    Client,
+    ClientLog,
+    Request,
+    insist,
+    opened,
+    talk,
+)
 from tests.chaos.ledger import Ledger
 from tests.chaos.letters import Letter1, Letter2
 from tests.chaos.shim import Shim, Side
@@ -51,8 +60,8 @@ def client_of(app: loom.Loom, order: Order) -> Client:
 class MarkingLog(ClientLog):
     """Also has it recorded, among what was done to the database, what a client was told when."""
 
-    def note(self, request: Request, outcome: Outcome, *answer: Any) -> None:
-        super().note(request, outcome, *answer)
+    def note(self, request: Request, outcome: Outcome, answer: Answer = NO_ANSWER) -> None:
+        super().note(request, outcome, answer)
         if outcome is Outcome.OK:
             Shim().mark(f"{request.asked.value} {request.workflow_id} {request.request_id}")
 

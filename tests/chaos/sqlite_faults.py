@@ -11,7 +11,7 @@ from pathlib import Path
 
 import loom
 from tests.chaos.clients import ClientLog, opened
-from tests.chaos.judge import finish, violations_of
+from tests.chaos.judge import dump_of, finish, violations_of
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
 from tests.chaos.power import Recording
@@ -136,13 +136,14 @@ async def go_on(stage: Stage, file: Path, told: list[Told]) -> list[str]:
     """What comes of it when a worker goes on from there."""
     dsn = f"sqlite:///{file}"
     log, ledger = ClientLog(file.parent / "clients"), Ledger(file.parent / "ledger")
+    before = await dump_of(dsn)
     worker = await stage.worker(dsn=dsn, log=str(log.path), ledger=str(ledger.path))
     async with opened(loom.Loom(dsn, settings=loom.Settings())) as app:
         await finish(app, log)
     await worker.kill()
     stage.fault("power cuts after which a worker went on")
     executions = [*stage.ledger.executions(), *ledger.executions()]
-    return await violations_of(dsn, [*told, *log.told()], executions)
+    return await violations_of(dsn, [*told, *log.told()], executions, earlier=[before])
 
 
 def mark_of(asked: Asked, workflow_id: str, request_id: str | None) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import loom
 from loom.storage.sql import migrations
 from tests.chaos import shim
-from tests.chaos.clients import Client, ClientLog, opened
-from tests.chaos.judge import finish, judge
+from tests.chaos.clients import Client, ClientLog, insist, opened
+from tests.chaos.judge import dump_of, finish, judge
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import ROOT, Child, Nursery, nursery
 from tests.chaos.releases import THIS, ReleaseUnavailable, lay_out
@@ -190,8 +190,9 @@ class Stage:
 
     async def close(self, app: loom.Loom, **evidence: Any) -> None:
         """The quiet phase: everything must finish; then the records are judged."""
+        before = await insist(lambda: dump_of(self.dsn))
         await finish(app, self.log)
-        await self.judge(**evidence)
+        await self.judge(earlier=[before], **evidence)
 
     async def judge(self, **evidence: Any) -> None:
         for violation in await judge(self.dsn, self.log, self.ledger, **evidence):

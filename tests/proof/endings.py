@@ -54,17 +54,23 @@ def _only_grew(before: Dump, after: Dump, evidence: Evidence) -> Iterator[str]:
 
 def _results_are_as_told(evidence: Evidence) -> Iterator[str]:
     runs = evidence.dump.by_run_id()
+    newest = {run.run.workflow_id: run for run in _by_age(evidence.dump)}
     for told in evidence.told:
-        if told.asked is not Asked.RESULT or told.outcome is not Outcome.OK or told.run_id is None:
+        has_returned = told.outcome is Outcome.OK
+        if told.asked is not Asked.RESULT or not (has_returned or told.status):
             continue
-        run = _last_of(runs, told.run_id)
+        run = _last_of(runs, told.run_id) if told.run_id else newest.get(told.workflow_id)
         if run is None:
             if told.run_id not in evidence.deleted:
-                yield f"{told.workflow_id!r} has returned, and is not there"
-            continue
-        value = result_of(run)
-        if told.value is not NOTHING and value != told.value:
+                yield f"{told.workflow_id!r} has ended, and is not there"
+        elif told.status is not None and run.run.status is not told.status:
+            yield f"{run} was said to be {told.status}, and is {run.run.status}"
+        elif has_returned and told.value not in (NOTHING, value := result_of(run)):
             yield f"{run} has returned {told.value!r}, and in history there is {value!r}"
+
+
+def _by_age(dump: Dump) -> list[RunDump]:
+    return sorted(dump.runs, key=lambda run: run.run.run_key)
 
 
 def _last_of(runs: dict[RunId, RunDump], run_id: RunId) -> RunDump | None:

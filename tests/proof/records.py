@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from loom.errors import (
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowTerminatedError,
+    WorkflowTimedOutError,
+)
 from loom.history.events import FINAL_STATUS, Event, Stamped, WorkflowStarted, continued_by
+from loom.history.status import RunStatus
 from loom.identifiers import MICROS_PER_SECOND, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.runner.transitions import stamped_event
 from loom.storage.records import EventRecord, InboxRecord, PendingTask, RunRecord
@@ -63,11 +70,25 @@ class Told:
     """By which a repeated call is known: of a start its idempotency key."""
     value: Any = NOTHING
     """What an update or a run returned, as its client read it."""
+    status: RunStatus | None = None
+    """Of a run that has not returned, how it ended."""
     asked_at: Micros | None = None
     """By the store's clock or near it, where that is known. All clients of a trial go by one
     clock."""
     answered_at: Micros | None = None
 
+
+def told_by(error: Exception) -> RunStatus | None:
+    """How a run has ended whose result is such an error."""
+    return next((status for kind, status in _ENDINGS.items() if isinstance(error, kind)), None)
+
+
+_ENDINGS: Final[dict[type[Exception], RunStatus]] = {
+    WorkflowFailedError: RunStatus.FAILED,
+    WorkflowCancelledError: RunStatus.CANCELLED,
+    WorkflowTerminatedError: RunStatus.TERMINATED,
+    WorkflowTimedOutError: RunStatus.TIMED_OUT,
+}
 
 # --- what activities did -------------------------------------------------------------------------
 

@@ -506,6 +506,14 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
             ],
         ),
     ),
+    "a client who knows no run was told another result": (
+        Invariant.CLOSED_IS_CLOSED,
+        told_more(Told(Asked.RESULT, Outcome.OK, ID, value="another")),
+    ),
+    "a client was told that a run has failed": (
+        Invariant.CLOSED_IS_CLOSED,
+        told_more(Told(Asked.RESULT, Outcome.FAILED, ID, status=RunStatus.FAILED)),
+    ),
     "a run does not end": (
         Invariant.MOVES_ON,
         lambda evidence: replace(evidence, may_stay_open=frozenset()),

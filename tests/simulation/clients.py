@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 import loom
+from loom.history.status import RunStatus
 from loom.identifiers import RunId, new_id
 from loom.storage.records import Arrival, Message
-from tests.proof.records import NOTHING, Asked, Outcome, Told
+from tests.proof.records import NOTHING, Asked, Outcome, Told, told_by
 from tests.simulation.network import Network
 from tests.simulation.nodes import Node
 from tests.simulation.plan import Deed, Ending, Script, Step
@@ -93,7 +94,7 @@ class Player:
         except (loom.StoreUnavailableError, TimeoutError):
             return False
         except loom.LoomError as error:
-            self._answer(at, step, Outcome.FAILED)
+            self._answer(at, step, Outcome.FAILED, status=told_by(error))
             self._judge(step, error)
             return True
         except Exception as error:
@@ -164,13 +165,21 @@ class Player:
         """By which a start is known when it is repeated."""
         return step.request_id or ("key" if self.script.is_keyed else None)
 
-    def _answer(self, at: int | None, step: Step, outcome: Outcome, value: Any = NOTHING) -> None:
+    def _answer(
+        self,
+        at: int | None,
+        step: Step,
+        outcome: Outcome,
+        value: Any = NOTHING,
+        status: RunStatus | None = None,
+    ) -> None:
         if at is None:
             return
         told = replace(
             self.told[at],
             outcome=outcome,
             run_id=self._target(step),
+            status=status,
             answered_at=self._network.loop.micros,
         )
         if told.asked in (Asked.UPDATE, Asked.RESULT):
