@@ -11,13 +11,11 @@ from loom.history.events import (
     UpdateCompleted,
     WorkflowCancelRequested,
     WorkflowTerminated,
-    request_message_id,
-    update_message_id,
 )
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import MessageId, RunId
 from loom.storage.records import InboxRecord
-from tests.proof.chains import Chain, chains_of, run_of_key
+from tests.proof.chains import Chain, chains_of, first_asked, run_of_key
 from tests.proof.records import NOTHING, Asked, Evidence, Outcome, RunDump, Told
 
 _CONVERTER = PayloadConverter()
@@ -80,8 +78,7 @@ def _was_there_to_be_told_of(what: str, told: Told, evidence: Evidence) -> Itera
 
 def _is_message(told: Told) -> bool:
     """Whether it is one that would be known again."""
-    has_id = told.request_id is not None and told.asked in (Asked.SIGNAL, Asked.UPDATE)
-    return has_id or told.asked in (Asked.CANCEL, Asked.TERMINATE)
+    return told.message_id is not None or told.asked in (Asked.CANCEL, Asked.TERMINATE)
 
 
 def _is_it(told: Told, kind: str, message_id: MessageId | None) -> bool:
@@ -92,12 +89,7 @@ def _is_it(told: Told, kind: str, message_id: MessageId | None) -> bool:
         case Asked.TERMINATE:
             return kind == WorkflowTerminated.type
         case _:
-            return message_id == _message_id(told)
-
-
-def _message_id(told: Told) -> MessageId:
-    as_message = update_message_id if told.asked is Asked.UPDATE else request_message_id
-    return as_message(str(told.request_id))
+            return message_id == told.message_id
 
 
 def _is_among(told: Told, messages: Iterable[InboxRecord]) -> bool:
@@ -130,20 +122,12 @@ def _was_overtaken(told: Told, chain: Chain, evidence: Evidence) -> bool:
 
     Updates are left out: one that was rejected leaves no trace.
     """
-    chains = {run.chain for run in chain.runs}
-    if told.asked is Asked.UPDATE or told.answered_at is None or len(chains) > 1:
+    is_one_chain = len({run.chain for run in chain.runs}) == 1
+    if told.asked is Asked.UPDATE or told.answered_at is None or not is_one_chain:
         return False
-    first_asked: dict[tuple[Asked, str], Told] = {}
-    for one in evidence.told:
-        if one.workflow_id == told.workflow_id and one.request_id is not None:
-            first_asked.setdefault((one.asked, one.request_id), one)
-    return any(
-        one.asked in (Asked.SIGNAL, Asked.UPDATE)
-        and one.asked_at is not None
-        and one.asked_at > told.answered_at
-        and _was_heard(one, chain)
-        for one in first_asked.values()
-    )
+    heard = {event.message_id for run in chain.runs for event in run.events}
+    asked_at = first_asked(evidence)
+    return any(asked_at[one] > told.answered_at for one in heard & asked_at.keys())
 
 
 def _has_ended_by_then(what: str, told: Told, chain: Chain, evidence: Evidence) -> Iterator[str]:

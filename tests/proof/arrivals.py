@@ -12,7 +12,7 @@ from loom.history.events import (
     update_message_id,
 )
 from loom.identifiers import MessageId, RunId, WorkflowId
-from tests.proof.chains import Chain, run_of_key
+from tests.proof.chains import Chain, first_asked, run_of_key
 from tests.proof.records import Asked, Evidence, Outcome
 
 _OF_ONE_RUN = ("activity:", "start", "state", "carried:")
@@ -26,6 +26,7 @@ def no_request_has_two_effects(evidence: Evidence) -> Iterator[str]:
         chain = Chain(runs)
         yield from _messages_came_once(chain)
         yield from _updates_were_done_once(chain)
+    yield from _messages_came_in_order(evidence)
     yield from _nothing_went_astray(evidence)
     yield from _starts_had_one_effect(evidence)
     yield from _every_run_was_asked_for(evidence)
@@ -46,6 +47,23 @@ def _messages_came_once(chain: Chain) -> Iterator[str]:
     for message_id, times in delivered.items():
         if times > 1:
             yield f"message {message_id} came {times} times to the chain of {chain.runs[0]}"
+
+
+def _messages_came_in_order(evidence: Evidence) -> Iterator[str]:
+    """What is said only when something else has been acknowledged arrives after that."""
+    asked_at = first_asked(evidence)
+    answered_at = {
+        told.message_id: told.answered_at
+        for told in evidence.told
+        if told.outcome is Outcome.OK and told.answered_at is not None
+    }
+    for runs in evidence.dump.chains().values():
+        latest = 0
+        for message_id in (e.message_id for run in runs for e in run.events):
+            if message_id is not None and message_id in asked_at:
+                if answered_at.get(message_id, latest) < latest:
+                    yield f"{message_id} came to {runs[0]} after what was said later"
+                latest = max(latest, asked_at[message_id])
 
 
 def _nothing_went_astray(evidence: Evidence) -> Iterator[str]:
@@ -73,10 +91,8 @@ def _addressees(evidence: Evidence) -> dict[MessageId, dict[WorkflowId, set[RunI
     chain_of = {run.key: run.chain for run in evidence.dump.runs}
     meant: dict[MessageId, dict[WorkflowId, set[RunId]]] = {}
     for told in evidence.told:
-        if told.request_id is not None and told.asked in (Asked.SIGNAL, Asked.UPDATE):
-            is_signal = told.asked is Asked.SIGNAL
-            message_id = (request_message_id if is_signal else update_message_id)(told.request_id)
-            chains = meant.setdefault(message_id, {}).setdefault(told.workflow_id, set())
+        if told.message_id is not None:
+            chains = meant.setdefault(told.message_id, {}).setdefault(told.workflow_id, set())
             chains.update({chain_of[told.run_id]} if told.run_id in chain_of else ())
     return meant
 
@@ -123,18 +139,13 @@ def _chains_do_not_fork(evidence: Evidence) -> Iterator[str]:
 
 
 def _refused_had_none(evidence: Evidence) -> Iterator[str]:
-    outcomes: dict[tuple[Asked, str], set[Outcome]] = {}
-    for one in evidence.told:
-        if one.request_id is not None and one.asked in (Asked.SIGNAL, Asked.UPDATE):
-            outcomes.setdefault((one.asked, one.request_id), set()).add(one.outcome)
-    refused = {
-        request_message_id(id_) if asked is Asked.SIGNAL else update_message_id(id_)
-        for (asked, id_), all_ in outcomes.items()
-        if all_ == {Outcome.FAILED}
-    }
+    outcomes: dict[MessageId, set[Outcome]] = {}
+    for told in evidence.told:
+        if told.message_id is not None:
+            outcomes.setdefault(told.message_id, set()).add(told.outcome)
     for run in evidence.dump.runs:
         for event in run.events:
-            if event.message_id in refused:
+            if event.message_id and outcomes.get(event.message_id) == {Outcome.FAILED}:
                 yield f"{event.message_id} was refused, and is event {event.sequence} of {run}"
 
 

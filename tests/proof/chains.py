@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from loom.identifiers import RunId, WorkflowId, derived_id
+from loom.identifiers import MessageId, Micros, RunId, WorkflowId, derived_id
 from loom.storage.records import InboxRecord
 from tests.proof.records import Evidence, RunDump
 
@@ -41,3 +41,12 @@ def chains_of(evidence: Evidence) -> dict[RunId, Chain]:
 def run_of_key(workflow_id: WorkflowId, key: str) -> RunId:
     """The run that a start with such an idempotency key makes."""
     return derived_id("id", workflow_id, key)
+
+
+def first_asked(evidence: Evidence) -> dict[MessageId, Micros]:
+    """When each message was sent for the first time, as far as that is known."""
+    first: dict[MessageId, Micros] = {}
+    for told in evidence.told:
+        if told.message_id is not None and told.asked_at is not None:
+            first[told.message_id] = min(told.asked_at, first.get(told.message_id, told.asked_at))
+    return first

@@ -19,9 +19,25 @@ from loom.errors import (
     WorkflowTerminatedError,
     WorkflowTimedOutError,
 )
-from loom.history.events import FINAL_STATUS, Event, Stamped, WorkflowStarted, continued_by
+from loom.history.events import (
+    FINAL_STATUS,
+    Event,
+    Stamped,
+    WorkflowStarted,
+    continued_by,
+    request_message_id,
+    update_message_id,
+)
 from loom.history.status import RunStatus
-from loom.identifiers import MICROS_PER_SECOND, Micros, RunId, RunKey, WorkerId, WorkflowId
+from loom.identifiers import (
+    MICROS_PER_SECOND,
+    MessageId,
+    Micros,
+    RunId,
+    RunKey,
+    WorkerId,
+    WorkflowId,
+)
 from loom.runner.transitions import stamped_event
 from loom.storage.records import EventRecord, InboxRecord, PendingTask, RunRecord
 
@@ -76,6 +92,16 @@ class Told:
     """By the store's clock or near it, where that is known. All clients of a trial go by one
     clock."""
     answered_at: Micros | None = None
+
+    @property
+    def message_id(self) -> MessageId | None:
+        """By which a signal or an update is known in inboxes and histories, if it has an id."""
+        if self.request_id is None or self.asked not in _AS_MESSAGE:
+            return None
+        return _AS_MESSAGE[self.asked](self.request_id)
+
+
+_AS_MESSAGE: Final = {Asked.SIGNAL: request_message_id, Asked.UPDATE: update_message_id}
 
 
 def told_by(error: Exception) -> RunStatus | None:

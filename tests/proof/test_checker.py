@@ -219,6 +219,17 @@ def _told_of_what_had_ended(evidence: Evidence) -> Evidence:
     return told_more(replace(told, request_id="other", asked_at=later, answered_at=later))(evidence)
 
 
+def _out_of_order(evidence: Evidence) -> Evidence:
+    """Clients have said everything the other way round."""
+    said = {Asked.SIGNAL, Asked.UPDATE}
+    count = len(evidence.told)
+    told = [
+        replace(one, asked_at=count - n, answered_at=count - n) if one.asked in said else one
+        for n, one in enumerate(evidence.told)
+    ]
+    return replace(evidence, told=told)
+
+
 def _hearing(run: RunDump, request_id: str) -> RunDump:
     """A run in whose inbox waits what a client has said."""
     arrival = Arrival(SignalReceived.type, 1, encode_attributes(SignalReceived("other", b"")))
@@ -431,6 +442,7 @@ FORGERIES: dict[str, tuple[Invariant, Callable[[Evidence], Evidence]]] = {
             ),
         ),
     ),
+    "what was said later came first": (Invariant.ONE_EFFECT, _out_of_order),
     "one key started two runs": (Invariant.ONE_EFFECT, _a_key_started_two_runs),
     "a chain forks": (
         Invariant.ONE_EFFECT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from loom.history.events import (
@@ -13,39 +13,19 @@ from loom.history.events import (
     WorkflowContinuedAsNew,
     WorkflowFailed,
     WorkflowTimedOut,
-    request_message_id,
-    update_message_id,
 )
 from loom.history.failures import FailureKind
 from loom.history.payloads import PayloadConverter
 from loom.history.status import RunStatus
 from loom.identifiers import MICROS_PER_SECOND
 from tests.proof.checker import Invariant, Violation
-from tests.proof.records import Asked, Dump, Outcome, RunDump
-from tests.simulation.clients import Player
+from tests.proof.records import Dump, Outcome, RunDump
 from tests.simulation.plan import CallFault, Fault, Plan, Script
 from tests.simulation.richer import DEADLY_ID
 from tests.simulation.staff import FINAL
 from tests.simulation.world import Handed
 
 _CONVERTER: Final = PayloadConverter()
-
-
-def in_order(players: Iterable[Player], dump: Dump) -> Iterator[Violation]:
-    """What a client says only when the last was acknowledged arrives after that."""
-    for player in players:
-        said: dict[str, None] = {}
-        for told in player.told:
-            if told.outcome is Outcome.OK and told.request_id is not None:
-                if told.asked is Asked.SIGNAL:
-                    said[request_message_id(told.request_id)] = None
-                elif told.asked is Asked.UPDATE:
-                    said[update_message_id(told.request_id)] = None
-        for runs in dump.chains().values():
-            came = [e.message_id for run in runs for e in run.events if e.message_id in said]
-            if came != [message_id for message_id in said if message_id in came]:
-                what = f"{runs[0]} was told {list(said)}, and heard {came}"
-                yield Violation(Invariant.ONE_EFFECT, what)
 
 
 def cancelled_runs_are_cancelled(dump: Dump) -> Iterator[Violation]:

@@ -24,7 +24,6 @@ from tests.simulation.clients import Player
 from tests.simulation.judgement import (
     answers_had_one_effect,
     cancelled_runs_are_cancelled,
-    in_order,
     times_were_up,
     tries_are_counted,
 )
@@ -306,7 +305,6 @@ class Trial:
             *stuck,
             *check(evidence, replayer=_REPLAYER),
             *self._oddities(),
-            *in_order(self.players, evidence.dump),
             *cancelled_runs_are_cancelled(evidence.dump),
             *tries_are_counted(plan, evidence.dump),
             *times_were_up(plan, evidence.dump),
