@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -19,7 +19,9 @@ import loom
 from loom.cli.exits import Exit
 from loom.cli.main import cli
 from loom.errors import HistoryFormatError, LoomError
+from loom.history.events import UpdateCompleted, update_message_id
 from loom.history.export import RunHistory
+from loom.runner.relations import arrival_of
 from loom.runner.replayer import Replayer
 from loom.runner.task_tokens import TaskToken
 from tests.fuzz import material
@@ -31,7 +33,16 @@ from tests.golden_histories.workflows import WORKFLOWS, FanOut
 REPLAYER: Final = Replayer([cls for cls in WORKFLOWS if cls is not FanOut])
 REPLAYED: Final = [history for history in HISTORIES if history.name != "FanOut"]
 
-TABLES: Final = ("workflows", "events", "events", "events", "tags", "memos", "logs", "tasks")
+TABLES: Final = (
+    *("workflows", "events", "events", "events", "tags", "memos", "logs", "tasks"),
+    *("inbox", "answers"),
+)
+
+KEPT: Final = {"answers": ("run_key", "message_id")}
+"""By which columns a row is found; by default ``run_key`` and ``run_id``."""
+
+SENT: Final = "sent"
+"""The id of each request that a run has got."""
 
 
 def replay(chance: Random) -> None:
@@ -55,11 +66,15 @@ class Place:
         self.app = loom.Loom(self.dsn)
         self.run(self.app.__aenter__())
         for history in HISTORIES:
-            self.run(self.app.import_history(history, open=True))
+            self.run(self._bring_in(history))
         self.rows = sqlite3.connect(self.path, isolation_level=None)
         self.rows.execute("PRAGMA synchronous = OFF")
         [[self._last_key]] = self.rows.execute("SELECT max(run_key) FROM workflows")
-        self.keys = [row[0] for row in self.rows.execute("SELECT run_key FROM workflows")]
+        self._answer_all()
+        self.keys = {
+            table: [key for (key,) in self.rows.execute(f"SELECT DISTINCT run_key FROM {table}")]
+            for table in set(TABLES)
+        }
         self._kinds = {
             table: {
                 name: kind for _, name, kind, *_ in self.rows.execute(f"PRAGMA table_info({table})")
@@ -67,6 +82,22 @@ class Place:
             for table in set(TABLES)
         }
         self._run_ids = dict(self.rows.execute("SELECT run_key, run_id FROM workflows"))
+
+    async def _bring_in(self, history: RunHistory) -> None:
+        """A run; one that goes on has also been sent what is not taken yet."""
+        run = await self.app.import_history(history, open=True)
+        if (await run.status()).is_open:
+            asked = run.with_request_id(SENT)
+            await asked.signal("add", {"amount": 1})
+            await asked.start_update("ask", ["a", 1])
+
+    def _answer_all(self) -> None:
+        answer = arrival_of(UpdateCompleted(SENT, b'["a", 1]'))
+        columns = "run_key, message_id, answered_at, type, schema_version, attributes, payload"
+        self.rows.execute(
+            f"INSERT INTO answers ({columns}) SELECT run_key, ?, 1, ?, ?, ?, ? FROM workflows",
+            [update_message_id(SENT), *astuple(answer)],
+        )
 
     def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(coroutine)
@@ -128,10 +159,11 @@ class Place:
     # --- what became of its rows ---
 
     def read_row(self, chance: Random) -> None:
-        table, key = chance.choice(TABLES), chance.choice(self.keys)
+        table = chance.choice([table for table in TABLES if self.keys[table]])
+        key = chance.choice(self.keys[table])
         with self._damaged_row(chance, table, key) as was_damaged:
             if was_damaged:
-                self._look_at(key)
+                self._look_at(key, *([self._answer] if table == "answers" else []))
 
     @contextmanager
     def _damaged_row(self, chance: Random, table: str, key: int) -> Iterator[bool]:
@@ -141,7 +173,8 @@ class Place:
             yield False
             return
         sound = dict(zip(names, chance.choice(rows), strict=True))
-        name = chance.choice([n for n in names if n not in ("run_key", "run_id")])
+        kept = KEPT.get(table, ("run_key", "run_id"))
+        name = chance.choice([n for n in names if n not in kept])
         kind = self._kinds[table][name]
         where = " AND ".join(f"{n} IS ?" for n in sound)
         changed = sound | {name: _damaged_cell(chance, kind, sound[name])}
@@ -158,13 +191,13 @@ class Place:
             undone = self.rows.execute(setting, [sound[name], *changed.values()])
             assert undone.rowcount == 1
 
-    def _look_at(self, key: int) -> None:
+    def _look_at(self, key: int, *more: Callable[[Any, str], None]) -> None:
         run_id = self._run_ids[key]
         [[workflow_id]] = self.rows.execute(
             "SELECT workflow_id FROM workflows WHERE run_key = ?", [key]
         )
         refused: LoomError | None = None
-        for look in (self._info, self._history, self._export, self._logs, self._list):
+        for look in (self._info, self._history, self._export, self._logs, self._list, *more):
             try:
                 look(workflow_id, run_id)
             except LoomError as error:
@@ -183,6 +216,9 @@ class Place:
 
     def _logs(self, workflow_id: Any, run_id: str) -> None:
         self.run(self.app.handle(workflow_id, run_id=run_id).logs())
+
+    def _answer(self, workflow_id: Any, run_id: str) -> None:
+        self.run(self.app.handle(workflow_id, run_id=run_id).update_handle(SENT).result(1))
 
     def _list(self, workflow_id: Any, run_id: str) -> None:
         self.run(self.app.list())

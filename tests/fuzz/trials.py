@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from tests.fuzz.limits import TakesTooLong, lacked_memory, limited_memory, limited_time
 from tests.fuzz.targets import Target
 from tests.fuzz.watch import nothing_executed
 
 PATIENCE: Final = 10.0
-"""Seconds of the processor's time that no single input may take, on a machine however slow."""
+"""Seconds that no single input may take, on a machine however slow."""
+
+MEMORY: Final = 512 << 20
+"""Bytes that no single input may ask for; a thread of its own takes up to 72 MiB of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +53,25 @@ class Outcome:
 
 
 def try_one(target: Target, seed: int, number: int, outcome: Outcome) -> None:
-    chance = Random(f"{seed} {target.name} {number}")
     before = time.process_time()
-    try:
-        with nothing_executed():
-            target.feed(chance)
-    except target.refusals:
-        outcome.refused[target.name] += 1
-    except (Exception, SystemExit) as error:
-        outcome.findings.append(Finding(target.name, seed, number, error))
-    else:
+    error = _feed(target, Random(f"{seed} {target.name} {number}"))
+    outcome.slowest = max(outcome.slowest, time.process_time() - before)
+    if error is None:
         outcome.taken[target.name] += 1
-    took = time.process_time() - before
-    outcome.slowest = max(outcome.slowest, took)
-    if took > PATIENCE:
-        slow = TimeoutError(f"it took {took:.1f} s")
-        outcome.findings.append(Finding(target.name, seed, number, slow))
+    elif isinstance(error, target.refusals) and not lacked_memory(error):
+        outcome.refused[target.name] += 1
+    else:
+        outcome.findings.append(Finding(target.name, seed, number, error))
+
+
+def _feed(target: Target, chance: Random) -> BaseException | None:
+    """What it raises, within the limits of a single input."""
+    try:
+        with limited_time(PATIENCE), limited_memory(MEMORY), nothing_executed():
+            target.feed(chance)
+    except (Exception, SystemExit, TakesTooLong) as error:
+        return error
+    return None
 
 
 def try_many(

@@ -1,26 +1,50 @@
 """What must not happen while hostile input is read, whatever it says.
 
 An audit hook sees what Python does: code compiled or executed that is no module's own, processes,
-connections, files changed, pickles. Nothing of Loom's reading of data has any use for that.
+signals, connections, files made, changed or taken away, databases opened, pickles. Nothing of
+Loom's reading of data has any use for that.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from tempfile import gettempdir
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final
 
 _FORBIDDEN: Final = (
     *("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "subprocess.Popen"),
-    *("os.remove", "os.rename", "os.rmdir", "os.chmod", "os.chown", "os.link", "os.symlink"),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.utime", "os.chdir"),
+    *("os.chmod", "os.chown", "os.link", "os.symlink", "os.setxattr", "os.kill", "signal."),
     *("socket.connect", "socket.bind", "socket.getaddrinfo", "pickle.find_class", "marshal.loads"),
     *("ctypes.dlopen", "code.__new__", "webbrowser.open", "shutil.", "pty.spawn", "urllib.Request"),
+    *("compile", "exec", "sqlite3.load_extension"),
 )
 
 _IMPORT: Final = "<frozen importlib._bootstrap_external>"
+
+_OWN: Final = {
+    # A module that is loaded, and kept compiled.
+    _IMPORT: (
+        *("compile", "exec", "marshal.loads", "code.__new__", "ctypes.dlopen"),
+        *("os.mkdir", "os.rename", "os.chmod"),
+    ),
+    # An annotation that is a text, when it is first asked for.
+    "/typing.py": ("compile", "exec"),
+    # A line of code that an error is shown with: it is parsed, to tell where in it that was.
+    "/traceback.py": ("compile",),
+}
+"""What may do what, since it does not do it for data."""
+
+_TEMPORARY: Final = PurePath(os.path.realpath(gettempdir()))
+"""Where the inputs themselves are. It is asked for once, since asking takes a lock, which whoever
+opens a file may hold."""
+
+_CHANGES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Executed(Exception):
@@ -39,27 +63,31 @@ class _Watch:
 
 
 def _is_forbidden(event: str, arguments: tuple[Any, ...]) -> bool:
-    if event == "exec":
-        # What a module does while it is loaded, and when its annotations are first asked for, is
-        # its own.
-        code = arguments[0]
-        is_text = isinstance(code, CodeType) and code.co_filename.startswith("<string")
-        return is_text and not _is_called_by("typing.py", _IMPORT)
     if event == "open":
-        path, mode, _ = arguments
-        # Where the inputs themselves are, and what Python keeps of modules.
-        is_ours = str(path).startswith(gettempdir()) or "__pycache__" in str(path)
-        return isinstance(mode, str) and not mode.startswith("r") and not is_ours
-    return event.startswith(_FORBIDDEN) and not _is_module_loaded(event)
+        path, _, flags = arguments
+        return bool(flags & _CHANGES) and not _is_temporary(path) and not _is_cached(path)
+    if event == "sqlite3.connect":
+        return arguments[0] != ":memory:" and not _is_temporary(arguments[0])
+    if not event.startswith(_FORBIDDEN):
+        return False
+    return not _is_called_by(*(file for file, events in _OWN.items() if event in events))
 
 
-def _is_module_loaded(event: str) -> bool:
-    """Whether the import of a module is what reads marshalled code."""
-    by_import = ("marshal.loads", "code.__new__", "os.rename", "os.chmod", "ctypes.dlopen")
-    return event in by_import and _is_called_by(_IMPORT)
+def _is_temporary(path: Any) -> bool:
+    if isinstance(path, int):
+        # It was open before.
+        return True
+    name = os.fsdecode(path).removeprefix("file:").partition("?")[0]
+    return PurePath(os.path.realpath(name)).is_relative_to(_TEMPORARY)
+
+
+def _is_cached(path: Any) -> bool:
+    """Whether it is what Python keeps of a module that is being loaded."""
+    return "__pycache__" in str(path) and _is_called_by(_IMPORT)
 
 
 def _is_called_by(*files: str) -> bool:
+    """Whether one of these files is at work, however far below."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename.endswith(files):
@@ -84,5 +112,6 @@ def nothing_executed() -> Iterator[None]:
         yield
     finally:
         _WATCH.armed = False
-    if _WATCH.seen:
-        raise Executed("; ".join(_WATCH.seen))
+        # Also when it was refused in the end.
+        if _WATCH.seen:
+            raise Executed("; ".join(_WATCH.seen))
