@@ -86,7 +86,7 @@ class Results:
         self, workflow_id: WorkflowId, run_id: RunId | None
     ) -> tuple[RunId, Event]:
         """The last run that continues this one, and how it has ended."""
-        chain = run_id
+        chain, passed = run_id, set[RunId]()
         if run_id is None:
             run = await found_run(self._repository, workflow_id)
             chain, run_id = chain_of(run), run.run_id
@@ -94,15 +94,16 @@ class Results:
             try:
                 final = await self._final_event(workflow_id, run_id)
             except WorkflowNotFoundError:
-                # Deleted, while others continue it.
+                # Deleted, while others continue it; or it never came here, nor what follows it.
                 newest = await found_run(self._repository, workflow_id)
-                if chain_of(newest) != chain or newest.run_id == run_id:
+                if chain_of(newest) != chain or newest.run_id in passed | {run_id}:
                     raise
                 run_id = newest.run_id
                 continue
             next_run_id = continued_by(final)
             if next_run_id is None:
                 return run_id, final
+            passed.add(run_id)
             run_id = next_run_id
 
     async def _final_event(self, workflow_id: WorkflowId, run_id: RunId) -> Event:

@@ -122,6 +122,27 @@ async def test_an_open_run_can_be_imported_to_go_on(
 
 
 @loom.workflow
+class GoesOn(loom.Workflow[bool, None]):
+    async def run(self, ctx: loom.WorkflowContext[bool, None]) -> None:
+        if ctx.input:
+            ctx.continue_as_new(False)
+
+
+async def test_a_run_has_no_result_that_goes_on_in_one_that_was_not_imported(
+    app: loom.Loom, new_dsn: Callable[[], str]
+) -> None:
+    async with app.worker(workflows=[GoesOn]):
+        original = await app.start(GoesOn, True, id="goes-on")
+        await original.result()
+    history = await app.handle("goes-on", run_id=original.run_id).export()
+    async with loom.Loom(new_dsn()) as other:
+        await other.import_history(history)
+        for run_id in (None, original.run_id):
+            with pytest.raises(loom.WorkflowNotFoundError):
+                await other.handle("goes-on", run_id=run_id).result(timeout=20)
+
+
+@loom.workflow
 class Tagged(loom.Workflow[None, None]):
     async def run(self, ctx: Context) -> None:
         ctx.set_tags({"stage": "begun", "draft": None})
