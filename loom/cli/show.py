@@ -78,9 +78,7 @@ def show(
 
 async def _fetch(handle: loom.WorkflowHandle[Any], history: bool, logs: bool) -> Run:
     info = await handle.info()
-    # What a run that continues as new comes to is told by the last of its chain.
-    is_over = info.closed_at and info.status is not RunStatus.CONTINUED_AS_NEW
-    result, failure = await _outcome(handle) if is_over else (None, None)
+    result, failure = await _outcome(handle) if await _is_last(handle, info) else (None, None)
     return Run(
         info,
         result,
@@ -88,6 +86,15 @@ async def _fetch(handle: loom.WorkflowHandle[Any], history: bool, logs: bool) ->
         history=await handle.history() if history else None,
         logs=await handle.logs() if logs else None,
     )
+
+
+async def _is_last(handle: loom.WorkflowHandle[Any], info: loom.WorkflowInfo) -> bool:
+    """Whether it has an outcome: what a run comes to that another one continues, as new or since
+    it failed, is told by the last of its chain, which may take long."""
+    if info.status is RunStatus.FAILED:
+        last = (await handle.history())[-1:]
+        return not any(event.attributes.get("next_run_id") for event in last)
+    return info.closed_at is not None and info.status is not RunStatus.CONTINUED_AS_NEW
 
 
 async def _outcome(

@@ -49,6 +49,16 @@ def test_a_run_that_continued_as_new_is_shown_without_waiting_for_the_others(she
     assert first["run_id"] in shell.run("show", "r", "--run-id", last["run_id"]).stdout
 
 
+def test_a_run_that_failed_and_is_tried_again_is_shown_without_waiting(shell: Shell) -> None:
+    with shell.worker():
+        shell.run("start", "Refuse", "--id", "r", "--retry-attempts", "20")
+        wait_until(lambda: len(shell.json("list")) > 1)
+    first = shell.json("list")[-1]
+    shown = shell.json("show", "r", "--run-id", first["run_id"])
+    assert (shown["status"], shown["failure"]) == ("FAILED", None)
+    assert "FAILED" in shell.run("show", "r", "--run-id", first["run_id"]).stdout
+
+
 def test_input_may_come_from_a_file_or_from_a_pipe(shell: Shell) -> None:
     file = shell.folder / "input.json"
     file.write_text("1")
