@@ -4,6 +4,7 @@ what has become of its rows, and its command line."""
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
@@ -229,6 +230,8 @@ class Place:
         arguments = [self._argument(chance, part) for part in chance.choice(COMMANDS).split()]
         if chance.random() < 0.2:
             arguments.insert(chance.randrange(len(arguments) + 1), material.text(chance))
+        # As the system hands them over: what are no characters are bytes.
+        arguments = [os.fsdecode(given.encode("utf-8", "surrogatepass")) for given in arguments]
         if {"--wait", "worker", "demo", "init", "debug"} & set(arguments):
             return
         self.file.write_bytes(material.damaged(chance, chance.choice(HISTORIES).to_json().encode()))
