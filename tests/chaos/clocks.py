@@ -7,7 +7,8 @@ import struct
 from pathlib import Path
 
 from loom.identifiers import MICROS_PER_SECOND
-from tests.chaos.servers import talking, time_until_work_moves
+from tests.chaos.recovery import another_activity
+from tests.chaos.servers import talking
 from tests.chaos.stage import Stage
 
 JUMPS = 20
@@ -31,7 +32,7 @@ async def clock_jumps(stage: Stage) -> None:
                     # Whoever begins now has never known another time.
                     await stage.worker(clock=str(path))
             set_clock(path, 0)
-            await time_until_work_moves(stage)
+            await another_activity(stage)
         await stage.close(app, slack=round(3 * furthest + 20) * MICROS_PER_SECOND)
 
 

@@ -13,7 +13,8 @@ import loom
 from loom.storage.sql import migrations
 from tests.chaos.clients import Client, opened
 from tests.chaos.proxy import proxy
-from tests.chaos.servers import talking, time_until_work_moves
+from tests.chaos.recovery import work_moves
+from tests.chaos.servers import talking
 from tests.chaos.stage import Stage
 from tests.databases import plain_dsn
 from tests.postgres import LocalServer, local_binaries, local_server
@@ -77,5 +78,5 @@ async def _fail_over(stage: Stage, primary: LocalServer, standby: Standby) -> No
             await asyncio.to_thread(standby.promote)
             between.target = ("127.0.0.1", urlsplit(standby.dsn).port or 0)
             stage.fault("failovers")
-            stage.report.recoveries.append(await time_until_work_moves(stage))
+            await work_moves(stage)
         await stage.close(app)

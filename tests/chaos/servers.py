@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +11,7 @@ import asyncpg
 import loom
 from tests.chaos.clients import Client, opened, talk
 from tests.chaos.proxy import proxy
+from tests.chaos.recovery import work_moves
 from tests.chaos.stage import Stage
 from tests.conditions import eventually
 from tests.databases import plain_dsn
@@ -52,16 +52,8 @@ async def crashes(stage: Stage) -> None:
                 await asyncio.sleep(stage.chance.choice((0, 0, 0.5)))
                 await asyncio.to_thread(server.start)
                 stage.fault("crashes of Postgres")
-                stage.report.recoveries.append(await time_until_work_moves(stage))
+                await work_moves(stage)
         await stage.close(app)
-
-
-async def time_until_work_moves(stage: Stage) -> float:
-    """Seconds from now until another activity is run."""
-    began = time.monotonic()
-    lines = len(stage.ledger.lines())
-    await eventually(lambda: len(stage.ledger.lines()) > lines, 60)
-    return time.monotonic() - began
 
 
 async def terminated_backends(stage: Stage) -> None:
@@ -76,7 +68,7 @@ async def terminated_backends(stage: Stage) -> None:
                     await asyncio.sleep(stage.chance.uniform(0, 0.1))
                     ended = await killer.fetchval(_TERMINATE, stage.chance.random())
                     stage.report.faults["terminated backends"] += ended
-                await time_until_work_moves(stage)
+                await work_moves(stage)
         finally:
             await killer.close()
         await stage.close(app)

@@ -15,7 +15,8 @@ from tests.chaos.judge import dump_of, finish, violations_of
 from tests.chaos.ledger import Ledger
 from tests.chaos.nursery import Child
 from tests.chaos.power import Recording
-from tests.chaos.servers import talking, time_until_work_moves
+from tests.chaos.recovery import work_moves
+from tests.chaos.servers import talking
 from tests.chaos.stage import Stage
 from tests.conditions import eventually
 from tests.proof.records import Asked, Outcome, Told
@@ -33,7 +34,7 @@ async def full_disk(stage: Stage) -> None:
                 await asyncio.sleep(stage.chance.uniform(0.05, 0.5))
                 flag.unlink()
                 stage.fault("full disks")
-                stage.report.recoveries.append(await time_until_work_moves(stage))
+                await work_moves(stage)
         await stage.close(app)
 
 
@@ -77,7 +78,7 @@ async def rivals(stage: Stage) -> None:
             for _ in range(stage.times(8)):
                 await asyncio.to_thread(hold_lock, file, stage.chance.uniform(0.05, 1.0))
                 stage.fault("locks held by a rival")
-                stage.report.recoveries.append(await time_until_work_moves(stage))
+                await work_moves(stage)
         await stage.close(app)
 
 

@@ -18,6 +18,11 @@ class Standstill:
         self.longest = 0.0
         self._is_over = threading.Event()
 
+    @property
+    def late(self) -> float:
+        """By how many seconds at the most it was woken too late."""
+        return max(0.0, self.longest - _LOOK_EVERY)
+
     def watch(self) -> None:
         last = time.monotonic()
         while not self._is_over.wait(_LOOK_EVERY):
