@@ -15,9 +15,9 @@ from tests.chaos.clients import Client, opened
 from tests.chaos.proxy import proxy
 from tests.chaos.recovery import work_moves
 from tests.chaos.servers import talking
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage, server_binaries
 from tests.databases import plain_dsn
-from tests.postgres import LocalServer, local_binaries, local_server
+from tests.postgres import LocalServer, local_server
 
 
 class Standby(LocalServer):
@@ -40,7 +40,7 @@ class Standby(LocalServer):
 
 async def failover(stage: Stage) -> None:
     """The primary crashes for good under load; what was acknowledged is on the standby."""
-    binaries = local_binaries()
+    binaries = server_binaries()
     with local_server(binaries) as primary, tempfile.TemporaryDirectory() as home:
         await migrations.upgrade(primary.dsn)
         standby = Standby(binaries, Path(home))

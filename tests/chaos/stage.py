@@ -289,13 +289,17 @@ def grounds(stores: tuple[str, ...] = STORES) -> Iterator[Grounds]:
             shutil.rmtree(folder)
 
 
+def server_binaries() -> Path:
+    """Those of Postgres, installed here or in a wheel."""
+    try:
+        return local_binaries()
+    except PostgresUnavailable:
+        return wheel_binaries()
+
+
 def _server(stack: ExitStack) -> LocalServer:
     """A server that nobody else minds to see crash, with a migrated template."""
-    try:
-        binaries = local_binaries()
-    except PostgresUnavailable:
-        binaries = wheel_binaries()
-    server = stack.enter_context(local_server(binaries))
+    server = stack.enter_context(local_server(server_binaries()))
     with closing(Databases(server.dsn)) as databases, databases.fresh() as dsn:
         run_apart(migrations.upgrade(dsn))
         databases.copy(database_name(dsn), TEMPLATE)
