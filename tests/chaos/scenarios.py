@@ -11,7 +11,7 @@ from tests.chaos.poison import damaged_histories, deadly_activities, deadly_work
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import failing_syncs, full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Report, Scenario
-from tests.chaos.system_calls import STORIES, WAY_BACK, system_calls, ways_back
+from tests.chaos.system_calls import STORIES, UPGRADE, WAY_BACK, system_calls, upgrade, ways_back
 from tests.chaos.upgrades import from_the_last_release, to_the_next_release, upgrades
 from tests.chaos.zombies import drains, stuck_loops, zombies
 
@@ -46,6 +46,7 @@ SCENARIOS: dict[str, Entry] = {
     "orphans": Entry(orphans, ("workers that died and left runs",)),
     "system-calls": Entry(system_calls, DEATHS, seeds=(62, 78, 94, 110, 126)),
     "ways-back": Entry(ways_back, (f"deaths in a {WAY_BACK}",), seeds=(4, 40)),
+    "old-schemas": Entry(upgrade, (f"deaths in a {UPGRADE}",), seeds=(4, 40)),
     "zombies": Entry(zombies, ("zombies",)),
     "drains": Entry(drains, ("SIGTERMs",)),
     "stuck-loops": Entry(stuck_loops, ("blocked loops",)),

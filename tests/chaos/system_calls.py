@@ -12,16 +12,21 @@ from contextlib import contextmanager
 
 import loom
 from loom.storage.sql import migrations
+from tests.chaos import first_schema
 from tests.chaos.clients import insist
 from tests.chaos.shim import Side
 from tests.chaos.stage import Stage
 
 TALE = "tale"
 WAY_BACK = "way back"
+UPGRADE = "migration from the first schema"
 STORIES = ("start", "step", "signal", "timer", "migration")
-MIGRATIONS = ("migration", WAY_BACK)
+MIGRATIONS = ("migration", WAY_BACK, UPGRADE)
 BEFORE_IT = {"signal": ("start",), "timer": ("start",), WAY_BACK: ("migration",)}
 """What is played in full before a story."""
+
+_ROLES = {UPGRADE: "migration"}
+"""How a story is called in ``roles.py``, where it has another name there."""
 
 
 async def system_calls(stage: Stage) -> None:
@@ -38,8 +43,16 @@ async def ways_back(stage: Stage) -> None:
     await die_in(stage, WAY_BACK, call + 1, list(Side)[side])
 
 
+async def upgrade(stage: Stage) -> None:
+    """The same in a migration from the first schema, with runs under way, which go on."""
+    call, side = divmod(stage.seed, len(Side))
+    await die_in(stage, UPGRADE, call + 1, list(Side)[side])
+
+
 async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:
     with _database(stage, story) as dsn:
+        if story == UPGRADE:
+            await first_schema.lay_out(dsn)
         for before in BEFORE_IT.get(story, ()):
             assert await _play(stage, dsn, before, 0, side) == 0
         if await _play(stage, dsn, story, call, side) == 0:
@@ -49,6 +62,8 @@ async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:
             return
         stage.fault(f"deaths in a {story}")
         await (_migrate(stage, dsn) if story in MIGRATIONS else _recover(stage, story))
+        if story == UPGRADE:
+            await first_schema.examine(stage, dsn)
 
 
 @contextmanager
@@ -62,7 +77,13 @@ def _database(stage: Stage, story: str) -> Iterator[str]:
 
 
 async def _play(stage: Stage, dsn: str, story: str, call: int, side: Side) -> int:
-    order = {"story": story, "tale": TALE, "die_at": call, "side": side, "revision": "base"}
+    order = {
+        "story": _ROLES.get(story, story),
+        "tale": TALE,
+        "die_at": call,
+        "side": side,
+        "revision": "base",
+    }
     count = str(stage.folder / "count")
     child = await stage.child("play", dsn=dsn, count=count, **order)
     return await child.ended(120)
