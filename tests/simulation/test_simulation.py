@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulation.__main__ import Sum, run_seeds
 from tests.simulation.extras import make_plan
-from tests.simulation.plan import CallFault, Deed, Fault, Plan, Script, Step, plain_plan
+from tests.simulation.plan import Blow, CallFault, Deed, Fault, Plan, Script, Step, plain_plan
 from tests.simulation.richer import rich_plan
 from tests.simulation.stores import Tier
 from tests.simulation.trial import Trial, run_plan
@@ -103,6 +103,16 @@ def test_long_activities_end_although_the_store_is_far_away() -> None:
         settings={"lease_seconds": 0.5, "max_lost_attempts": 1000},
     )
     assert LongWork(plan).run().violations == []
+
+
+def test_every_clock_is_right_once_all_is_quiet() -> None:
+    """Whether what goes wrong ends by itself before, just then, or not at all."""
+    steps = (Step(Deed.START), Step(Deed.RESULT))
+    script = Script("w0", {"kind": "sleep", "number": 3}, 0.0, 1, steps)
+    blows = tuple(Blow(Fault.CLOCK, 0.7, lasts, 1, 30.0) for lasts in (0.5, 1.3, 4.0))
+    trial = Trial(Plan(seed=0, workers=1, scripts=(script,), blows=blows, faults_end=2.0))
+    assert trial.run().violations == []
+    assert [node.clock.error for node in trial.nodes] == [0, 0]
 
 
 @pytest.mark.timeout(300)

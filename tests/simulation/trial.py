@@ -221,7 +221,7 @@ class Trial:
                 self._later(lasts, lambda: setattr(node.store.line, "is_cut", False))
             case Fault.CLOCK:
                 node.jump(blow.amount)
-                self._later(lasts, lambda: node.jump(-blow.amount))
+                self._later(lasts, lambda: self._jump_back(node, blow.amount))
             case Fault.OUTAGE | Fault.FULL | Fault.DEAF as fault:
                 name = {Fault.OUTAGE: "is_down", Fault.FULL: "is_full", Fault.DEAF: "is_deaf"}
                 setattr(self.network, name[fault], True)
@@ -229,6 +229,11 @@ class Trial:
             case _:
                 return
         self.network.counts[f"fault {blow.fault}"] += 1
+
+    def _jump_back(self, node: Node, amount: float) -> None:
+        # Once all is quiet, every clock is right.
+        if not self.network.is_quiet:
+            node.jump(-amount)
 
     def _later(self, seconds: float, callback: Callable[[], None]) -> None:
         self.loop.call_later(max(seconds, 0.0), callback)
