@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.simulation.extras import make_plan
+from tests.simulation.more_extras import make_plan
 from tests.simulation.shrink import shrunk
 from tests.simulation.stores import Tier
 from tests.simulation.trial import run_plan

@@ -22,8 +22,8 @@ AMPLE: Final = 110.0
 """Seconds that are enough for whatever it is."""
 
 
-def make_plan(seed: int) -> Plan:
-    """The plan that a seed stands for."""
+def extra_plan(seed: int) -> Plan:
+    """The plan of ``richer``, with more of that in four of five."""
     plan, chance = rich_plan(seed), Random(f"extra {seed}")
     for extra in chance.sample(_EXTRAS, chance.choice((0, 1, 1, 1, 2))):
         plan = extra(plan, chance)

@@ -10,10 +10,12 @@ from unittest.mock import patch
 
 from loom.engine.instance import WorkflowInstance
 from loom.engine.retry import WorkflowRetry
+from loom.engine.timers import Timers
 from loom.history.events import WorkflowFailed, WorkflowTimedOut
 from loom.history.limits import RunLimits, limits
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, derived_id
 from loom.runner import outside, relations, transitions
+from loom.runner.clock import SystemClock
 from loom.runner.starts import StartRequest
 from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
@@ -114,6 +116,24 @@ def _chain_has_no_time(original: Any) -> Any:
     return of_next
 
 
+# --- time that passes ----------------------------------------------------------------------------
+
+
+def _half_the_time(original: Any) -> Any:
+    def start_timer(self: Timers, fire_at: int, callback: Any) -> Any:
+        now = self._recorder.now
+        return original(self, now + (fire_at - now) // 2, callback)
+
+    return start_timer
+
+
+def _never_set(original: Any) -> Any:
+    async def synchronise(self: SystemClock, repository: Any, **options: Any) -> None:
+        return
+
+    return synchronise
+
+
 # --- tries ---------------------------------------------------------------------------------------
 
 
@@ -198,6 +218,8 @@ MORE_MUTANTS: Final = (
     Mutant("no run times out", WorkflowInstance, "take_due", _never),
     Mutant("the next run has no time of its own", RunLimits, "of_next", _time_left_is_all),
     Mutant("a chain's time is forgotten", RunLimits, "of_next", _chain_has_no_time),
+    Mutant("timers are set for half the time", Timers, "start_timer", _half_the_time),
+    Mutant("clocks are never set by the store's", SystemClock, "synchronise", _never_set),
     Mutant("tries are not counted", WorkflowRetry, "next_at", _tries_are_not_counted),
     Mutant("the last try is not made", WorkflowRetry, "next_at", _one_try_too_few),
     Mutant("a run is tried again at once", relations, "_next_try", _tried_at_once),

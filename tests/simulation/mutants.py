@@ -29,7 +29,7 @@ from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
 from loom.storage.records import WriteOutcome
-from tests.simulation.extras import make_plan
+from tests.simulation.more_extras import make_plan
 from tests.simulation.more_mutants import MORE_MUTANTS
 from tests.simulation.mutant import Mutant
 from tests.simulation.trial import Report, run_plan

@@ -12,9 +12,17 @@ from random import Random
 from typing import Any, Final
 
 from loom.errors import StoreError, StoreUnavailableError
-from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.identifiers import Micros, RunId, RunKey, WorkflowId
 from loom.storage.notifier import InProcessNotifier
-from loom.storage.records import InboxRecord, RunRecord, Transition, WriteOutcome
+from loom.storage.records import (
+    Effects,
+    InboxRecord,
+    NewRun,
+    RunRecord,
+    StartOutcome,
+    Transition,
+    WriteOutcome,
+)
 from loom.storage.repository import LeaseRepository, Repository
 from loom.storage.store import Store
 from loom.testing.processes import Call, InterceptedRepository
@@ -52,6 +60,10 @@ class Network:
         self.is_quiet = False
         self.peers: list[NodeNotifier] = []
         self.writes = 0
+        self.written: dict[tuple[RunKey, int], Micros] = {}
+        """When the store took each event, by its run and sequence, and by the true time."""
+        self.jumps: list[Micros] = []
+        """When some node's clock has jumped."""
         self.collected: list[RunDump] = []
         """The runs that were deleted, as they were when that happened."""
         self.left: dict[RunKey, Sequence[InboxRecord]] = {}
@@ -94,6 +106,8 @@ class Network:
             self._claimed.update({task.run.run_key: task.token for task in answer.tasks})
         if method == "write_transitions":
             self._note_commits(arguments[0], answer)
+        if method == "start_runs":
+            self._note_starts(arguments[0], answer)
         return answer, None
 
     def _collect(self, call: Call) -> Any:
@@ -132,6 +146,7 @@ class Network:
             if outcome is WriteOutcome.WRITTEN:
                 if transition.run_key in self._unread:
                     self.left[transition.run_key] = self._unread[transition.run_key]
+                self._note_events(transition.run_key, transition.effects)
                 self.commits.append(
                     Commit(
                         transition.run_key,
@@ -142,6 +157,15 @@ class Network:
                         self._claimed.get(transition.run_key),
                     )
                 )
+
+    def _note_starts(self, runs: Sequence[NewRun], outcomes: Sequence[StartOutcome]) -> None:
+        for new, outcome in zip(runs, outcomes, strict=True):
+            if outcome.created and not outcome.repeated:
+                self._note_events(outcome.run.run_key, new.effects)
+
+    def _note_events(self, run_key: RunKey, effects: Effects) -> None:
+        now = self.loop.micros
+        self.written.update({(run_key, event.sequence): now for event in effects.events})
 
 
 def _run(call: Call) -> Any:

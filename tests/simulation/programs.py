@@ -340,6 +340,24 @@ def wanted(program: Node) -> list[tuple[str, int]]:
     return found
 
 
+def waits(program: Node) -> Iterator[float]:
+    """For how long a run of a program sets timers, in seconds: those of its own, and of a chain
+    those of its first link."""
+    kind = program["kind"]
+    if kind in _WAITS:
+        yield _WAITS[kind](program).total_seconds()
+    own = () if kind in (*_CHILDREN, "stubborn child") else program.get("nodes", ())
+    for node in own[:1] if kind == "chain" else own:
+        yield from waits(node)
+
+
+_WAITS: dict[str, Callable[[Node], timedelta]] = {
+    "sleep": lambda node: node["number"] * WORLD.hour,
+    "impatient": lambda node: WORLD.hour,
+    "patient": lambda node: MONTH * 100,
+}
+
+
 def some_program(chance: Random) -> Node:
     """A program drawn by lot, small enough that thousands can be run."""
     if chance.random() < 0.25:

@@ -22,6 +22,7 @@ QUICK: Final = (
     "whoever comes too late is told that he did not",
     "retention deletes open runs",
     "no run times out",
+    "timers are set for half the time",
     "tries are not counted",
     "a start loses its signal",
 )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.__main__ import Sum, run_seeds
-from tests.simulation.extras import make_plan
+from tests.simulation.extras import extra_plan
+from tests.simulation.more_extras import make_plan
 from tests.simulation.plan import Blow, CallFault, Deed, Fault, Plan, Script, Step, plain_plan
 from tests.simulation.richer import rich_plan
 from tests.simulation.stores import Tier
@@ -20,7 +21,7 @@ from tests.simulation.trial import Trial, run_plan
 ROOT = Path(__file__).resolve().parents[2]
 
 _TRACES = """
-from tests.simulation.extras import make_plan
+from tests.simulation.more_extras import make_plan
 from tests.simulation.trial import run_plan
 print([run_plan(make_plan(seed)).trace for seed in range(4)])
 """
@@ -76,13 +77,13 @@ mutant of that kind still shows by these. Whoever changes what seeds draw finds 
 
 def test_a_late_start_of_a_process_that_code_has_ended_finds_the_run_there_is() -> None:
     """A seed by which it was a run of its own, to which nobody spoke."""
-    assert run_plan(make_plan(10803986)).violations == []
+    assert run_plan(extra_plan(10803986)).violations == []
 
 
 @pytest.mark.parametrize("tier", list(Tier))
 @pytest.mark.parametrize("seed", ENDED_BEFORE_IT_WAS_REPEATED)
 def test_what_was_once_violated_by_starts_with_signals_is_kept(tier: Tier, seed: int) -> None:
-    assert run_plan(make_plan(seed), tier).violations == []
+    assert run_plan(extra_plan(seed), tier).violations == []
 
 
 class LongWork(Trial):

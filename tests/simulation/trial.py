@@ -34,6 +34,7 @@ from tests.simulation.plan import Blow, Deed, Ending, Fault, Plan
 from tests.simulation.programs import Program, expected
 from tests.simulation.staff import Collector, Office, Staff
 from tests.simulation.stores import Tier, prepare, simulated_store
+from tests.simulation.times import timers_take_their_time
 from tests.simulation.world import WORLD
 
 START: Final = 1_800_000_000_000_000
@@ -220,7 +221,7 @@ class Trial:
                 node.store.line.is_cut = True
                 self._later(lasts, lambda: setattr(node.store.line, "is_cut", False))
             case Fault.CLOCK:
-                node.jump(blow.amount)
+                self._jump(node, blow.amount)
                 self._later(lasts, lambda: self._jump_back(node, blow.amount))
             case Fault.OUTAGE | Fault.FULL | Fault.DEAF as fault:
                 name = {Fault.OUTAGE: "is_down", Fault.FULL: "is_full", Fault.DEAF: "is_deaf"}
@@ -233,7 +234,11 @@ class Trial:
     def _jump_back(self, node: Node, amount: float) -> None:
         # Once all is quiet, every clock is right.
         if not self.network.is_quiet:
-            node.jump(-amount)
+            self._jump(node, -amount)
+
+    def _jump(self, node: Node, amount: float) -> None:
+        node.jump(amount)
+        self.network.jumps.append(self.loop.micros)
 
     def _later(self, seconds: float, callback: Callable[[], None]) -> None:
         self.loop.call_later(max(seconds, 0.0), callback)
@@ -264,7 +269,7 @@ class Trial:
         network.is_down = network.is_full = network.is_deaf = False
         for number, node in enumerate(self.nodes):
             node.store.line.is_cut = False
-            node.clock.error = 0
+            self._jump(node, -node.clock.error / MICROS_PER_SECOND)
             if node.is_over:
                 self._replace_later(number, 0.0)
         self._dumps.append(self._dump())
@@ -313,6 +318,7 @@ class Trial:
             *cancelled_runs_are_cancelled(evidence.dump),
             *tries_are_counted(plan, evidence.dump),
             *times_were_up(plan, evidence.dump),
+            *timers_take_their_time(plan, evidence.dump, network),
             *answers_had_one_effect(WORLD.handed, plan, evidence.dump),
             *self._losses(),
         ]
