@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from tests.simulation.extras import extra_plan
-from tests.simulation.plan import Blow, Deed, Fault, Plan, Script, Step
+from tests.simulation.plan import Blow, CallFault, Deed, Fault, Plan, Script, Step
 from tests.simulation.programs import Node
 
 _TO_ITS_END: Final = (Step(Deed.START), Step(Deed.RESULT))
@@ -58,4 +58,29 @@ def _sleeper(chance: Random, number: int, nodes: list[int]) -> Script:
     return Script(f"sleeps-{number}", program, at, node, _TO_ITS_END, True)
 
 
-_EXTRAS: Final[tuple[Callable[[Plan, Random], Plan], ...]] = (_with_wrong_clocks,)
+# --- batches that are refused --------------------------------------------------------------------
+
+
+def _with_spoiled_batches(plan: Plan, chance: Random) -> Plan:
+    """Activities that end together, with workers that do not have their runs."""
+    scripts = [_broad(chance, number, plan.workers) for number in range(3)]
+    return replace(
+        plan,
+        scripts=(*plan.scripts, *scripts),
+        call_faults=(CallFault.SPOILED,),
+        fault_rate=0.6,
+        settings=plan.settings | {"max_owned_runs": 1, "concurrency": 1000},
+    )
+
+
+def _broad(chance: Random, number: int, workers: int) -> Script:
+    kind = chance.choice(("thread", "activity", "failing"))
+    nodes: list[Node] = [{"kind": kind, "number": n} for n in range(chance.randrange(6, 12))]
+    program: Node = {"kind": "gather", "nodes": nodes}
+    return Script(f"broad-{number}", program, 0.0, workers, _TO_ITS_END, True)
+
+
+_EXTRAS: Final[tuple[Callable[[Plan, Random], Plan], ...]] = (
+    _with_wrong_clocks,
+    _with_spoiled_batches,
+)

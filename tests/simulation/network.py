@@ -23,13 +23,14 @@ from loom.storage.records import (
     Transition,
     WriteOutcome,
 )
-from loom.storage.repository import LeaseRepository, Repository
+from loom.storage.repository import LeaseRepository
 from loom.storage.store import Store
 from loom.testing.processes import Call, InterceptedRepository
 from tests.faults import READS
 from tests.proof.records import Commit, Dump, RunDump
 from tests.simulation.loop import SimulatedLoop, Strand
 from tests.simulation.plan import CallFault, Plan
+from tests.simulation.stores import SimulatedStore
 
 WRITES: Final = frozenset(
     {"write_transitions", "start_runs", "complete_activity_tasks", "send_messages"}
@@ -44,13 +45,12 @@ class Network:
     """What all nodes share: the store, and the ways to it."""
 
     def __init__(
-        self, loop: SimulatedLoop, plan: Plan, repository: Repository, chance: Random
+        self, loop: SimulatedLoop, plan: Plan, store: SimulatedStore, chance: Random
     ) -> None:
         self.loop = loop
         self.plan = plan
-        self.break_next: Callable[[int | None], bool] = lambda after: False
-        """Lets the next transaction fail after so many statements, if it can, or not after all."""
-        self.repository = repository
+        self.store = store
+        self.repository = store.repository
         self.chance = chance
         self.commits: list[Commit] = []
         self.counts: Counter[str] = Counter()
@@ -90,8 +90,22 @@ class Network:
         if fault is CallFault.SPOILED and (method not in BATCHES or len(arguments[0]) < 2):
             # One item alone that is refused is its run's own misfortune.
             return None
+        # Where there are no statements, it fails before it is done.
+        is_before = fault is CallFault.BROKEN and not self.store.has_statements
+        return CallFault.BEFORE if is_before else fault
+
+    def count_call(self, fault: CallFault, method: str) -> None:
         self.counts[f"call {fault.name.lower()} {method}"] += 1
-        return fault
+
+    def perform_broken(
+        self, method: str, call: Call, arguments: tuple[Any, ...]
+    ) -> tuple[Any, Any]:
+        """Do it, but for its last statements, if it has so many."""
+        with self.store.breaking(self.chance.randrange(8)) as breaks:
+            done = self.perform(method, call, arguments)
+        if breaks.has_failed:
+            self.count_call(CallFault.BROKEN, method)
+        return done
 
     def perform(self, method: str, call: Call, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
         """Do it, at once: its answer, and the error that it raised."""
@@ -189,6 +203,8 @@ class Line:
         network, loop = self._network, self._network.loop
         answered: asyncio.Future[Any] = loop.create_future()
         fault = network.fault_of(method, arguments)
+        if fault is not None and fault is not CallFault.BROKEN:
+            network.count_call(fault, method)
         home = contextvars.copy_context()
 
         def hear(answer: Any, error: BaseException | None) -> None:
@@ -210,16 +226,12 @@ class Line:
             if self.is_cut or network.is_down or fault is CallFault.BEFORE:
                 reply(None, _unavailable())
                 return
-            # Where there are no statements, it fails before it is done.
-            if fault is CallFault.BROKEN and not network.break_next(network.chance.randrange(8)):
-                reply(None, _unavailable())
-                return
             if fault is CallFault.SPOILED:
                 reply(None, StoreError("something in it is wrong"))
                 return
-            answer, error = network.perform(method, call, arguments)
-            # Not every call has a transaction, and the next one is somebody else's.
-            network.break_next(None)
+            is_broken = fault is CallFault.BROKEN
+            perform = network.perform_broken if is_broken else network.perform
+            answer, error = perform(method, call, arguments)
             if method in WRITES:
                 network.writes += 1
                 network.on_write(network.writes, self)

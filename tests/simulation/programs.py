@@ -258,6 +258,7 @@ _BRANCHES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
 _CHILDREN = {"child": _child, "failing child": _failing_child}
 _TRIED = {"raise": _raise, "stubborn": _stubborn, "stubborn child": _stubborn_child}
 _ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, **_TRIED}
+KINDS = frozenset((*_ALL, "chain"))
 
 
 @loom.workflow
@@ -338,6 +339,13 @@ def wanted(program: Node) -> list[tuple[str, int]]:
         if kind == "signal" or (kind, value) not in found:
             found.append((kind, value))
     return found
+
+
+def kinds(program: Node) -> Iterator[str]:
+    """All that a program is made of."""
+    yield program["kind"]
+    for node in program.get("nodes", ()):
+        yield from kinds(node)
 
 
 def waits(program: Node) -> Iterator[float]:

@@ -6,6 +6,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,15 @@ class Tier(StrEnum):
     """The SQL of the real store, on SQLite."""
 
 
+@dataclass(slots=True)
+class Break:
+    """That a transaction is to fail."""
+
+    left: int
+    """How many more statements are carried out."""
+    has_failed: bool = False
+
+
 class SimulatedStore(ABC):
     """A store whose calls end at once, whoever drives them."""
 
@@ -44,10 +54,13 @@ class SimulatedStore(ABC):
     def is_at_rest(self, excused: Collection[WorkflowId]) -> bool:
         """Whether every run has ended, but for those."""
 
-    def break_next(self, after: int | None) -> bool:
-        """Let the next transaction fail after so many statements, or not after all; false when
-        there are none."""
-        return False
+    has_statements = False
+    """Whether it has transactions that can fail between two of them."""
+
+    @contextmanager
+    def breaking(self, after: int) -> Iterator[Break]:
+        """Let the block's transaction fail after so many statements, if it has as many."""
+        yield Break(after)
 
     @abstractmethod
     def close(self) -> None:
@@ -99,8 +112,8 @@ class _InlineDatabase(SqliteDatabase):
         self._loop = loop
         self.connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
         self.connection.deserialize(empty_database())
-        self.break_after: int | None = None
-        """How many more statements of the next transaction are carried out, if not all."""
+        self.breaks: Break | None = None
+        """How the next transaction is to fail, if it is."""
 
     async def read[T](self, transaction: Transaction[T]) -> T:
         return self._run(transaction, "BEGIN")
@@ -114,9 +127,8 @@ class _InlineDatabase(SqliteDatabase):
 
     def _run[T](self, transaction: Transaction[T], begin: str) -> T:
         connection: Any = self.connection
-        if self.break_after is not None:
-            connection = _Breaking(connection, self.break_after)
-            self.break_after = None
+        if self.breaks is not None:
+            connection, self.breaks = _Breaking(connection, self.breaks), None
         try:
             return run_transaction(transaction, begin, connection)
         except DRIVER_ERRORS as error:
@@ -132,9 +144,9 @@ class _InlineDatabase(SqliteDatabase):
 class _Breaking:
     """A connection whose disk is full after so many statements."""
 
-    def __init__(self, connection: sqlite3.Connection, left: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, breaks: Break) -> None:
         self._connection = connection
-        self._left = left
+        self._breaks = breaks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -150,8 +162,9 @@ class _Breaking:
     def _count(self, sql: str) -> None:
         if sql in ("BEGIN", "BEGIN IMMEDIATE", "ROLLBACK"):
             return
-        self._left -= 1
-        if self._left < 0:
+        self._breaks.left -= 1
+        if self._breaks.left < 0:
+            self._breaks.has_failed = True
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
@@ -168,9 +181,16 @@ class _Sql(SimulatedStore):
         )
         return all(id_ in excused and status == RunStatus.BLOCKED for id_, status in rows)
 
-    def break_next(self, after: int | None) -> bool:
-        self.database.break_after = after
-        return True
+    has_statements = True
+
+    @contextmanager
+    def breaking(self, after: int) -> Iterator[Break]:
+        self.database.breaks = breaks = Break(after)
+        try:
+            yield breaks
+        finally:
+            # Not every call has a transaction, and the next one is somebody else's.
+            self.database.breaks = None
 
     def close(self) -> None:
         self.database.connection.close()

@@ -6,6 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ import pytest
 from tests.simulation.__main__ import Sum, run_seeds
 from tests.simulation.extras import extra_plan
 from tests.simulation.more_extras import make_plan
+from tests.simulation.network import BATCHES, WRITES
 from tests.simulation.plan import Blow, CallFault, Deed, Fault, Plan, Script, Step, plain_plan
+from tests.simulation.programs import KINDS
 from tests.simulation.richer import rich_plan
 from tests.simulation.stores import Tier
 from tests.simulation.trial import Trial, run_plan
@@ -118,17 +123,16 @@ def test_every_clock_is_right_once_all_is_quiet() -> None:
 
 @pytest.mark.timeout(300)
 def test_every_kind_of_fault_is_reached_and_much_of_what_a_run_can_do(dose: Sum) -> None:
-    wanted = {f"fault {fault}" for fault in Fault}
-    wanted |= {
-        f"call {fault.name.lower()} write_transitions"
-        for fault in CallFault
-        if fault is not CallFault.SPOILED
-    }
+    wanted = {f"fault {fault}{when}" for fault in Fault for when in ("", " at a write")}
+    wanted |= {f"program {kind}" for kind in KINDS - {"raise"}}
+    # There is nothing between the statements of a store that has none.
+    wanted |= set(_calls(WRITES, *(set(CallFault) - {CallFault.BROKEN, CallFault.SPOILED})))
+    wanted |= set(_calls(BATCHES, CallFault.SPOILED))
     wanted |= {f"run {status}" for status in ("COMPLETED", "CANCELLED", "TERMINATED", "FAILED")}
     wanted |= {"run CONTINUED_AS_NEW", "run BLOCKED", "transition lost", "answer cut off"}
     wanted |= {f"told {how} {what}" for how in ("ok", "unknown") for what in ("start", "signal")}
     wanted |= {"notification lost", "notification repeated", "told ok update", "told ok cancel"}
-    wanted |= {"processes ended by a workflow", "call spoiled start_runs"}
+    wanted |= {"processes ended by a workflow"}
     wanted |= {"TIMER_FIRED", "CHILD_COMPLETED", "CHILD_FAILED", "STATE_SET", "ACTIVITY_FAILED"}
     wanted |= {f"token accepted, {verb}" for verb in ("complete", "fail", "heartbeat", "again")}
     wanted |= {"token refused, complete", "token refused, wrong", "run TIMED_OUT", "runs deleted"}
@@ -136,6 +140,21 @@ def test_every_kind_of_fault_is_reached_and_much_of_what_a_run_can_do(dose: Sum)
     wanted |= {f"start with signal, {which} run" for which in ("a new", "an open", "an ended")}
     wanted |= {"runs timed out in a chain"}
     assert wanted - dose.counts.keys() == set()
+
+
+@pytest.mark.timeout(300)
+def test_transactions_that_fail_between_two_statements_leave_nothing() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(15):
+        plan = replace(extra_plan(seed), call_faults=(CallFault.BROKEN,), fault_rate=0.2)
+        report = run_plan(plan, Tier.SQL)
+        assert report.violations == []
+        counts += report.counts
+    assert set(_calls(WRITES, CallFault.BROKEN)) - counts.keys() == set()
+
+
+def _calls(methods: Iterable[str], *faults: CallFault) -> Iterator[str]:
+    return (f"call {fault.name.lower()} {method}" for fault in faults for method in methods)
 
 
 @pytest.mark.timeout(300)

@@ -31,7 +31,7 @@ from tests.simulation.loop import SimulatedLoop, Stuck
 from tests.simulation.network import Line, Network
 from tests.simulation.nodes import Node
 from tests.simulation.plan import Blow, Deed, Ending, Fault, Plan
-from tests.simulation.programs import Program, expected
+from tests.simulation.programs import Program, expected, kinds
 from tests.simulation.staff import Collector, Office, Staff
 from tests.simulation.stores import Tier, prepare, simulated_store
 from tests.simulation.times import timers_take_their_time
@@ -115,8 +115,7 @@ class Trial:
         self.loop = loop
         with simulated_store(self._tier, loop) as store:
             self.store = store
-            self.network = network = Network(loop, plan, store.repository, self._chance)
-            network.break_next = store.break_next
+            self.network = network = Network(loop, plan, store, self._chance)
             network.dump = self._dump
             self.settings = loom.Settings(
                 dsn="memory://", slow_turn_seconds=0, guards="off", **plan.settings
@@ -198,6 +197,7 @@ class Trial:
             return
         for at, node in enumerate(self.nodes):
             if node.store.line is line:
+                self.network.counts[f"fault {blow.fault} at a write"] += 1
                 self._context_of_world.run(self._strike, replace(blow, node=at))
                 return
 
@@ -322,6 +322,8 @@ class Trial:
             *answers_had_one_effect(WORLD.handed, plan, evidence.dump),
             *self._losses(),
         ]
+        for script in plan.scripts:
+            network.counts.update(f"program {kind}" for kind in kinds(script.program))
         for run in evidence.dump.runs:
             network.counts[f"run {run.run.status.value}"] += 1
             network.counts.update(event.type for event in run.events)
