@@ -102,6 +102,8 @@ class Player:
             return True
         if step.deed is Deed.RESULT:
             self.results.append(value)
+        if step.is_refused:
+            self.odd.append(f"{step.deed} {step.request_id} was accepted")
         if step.deed in _DURABLE and not self._is_durable(step):
             self.odd.append(f"{step.deed} was acknowledged before it was durable")
         self._answer(at, step, Outcome.OK, value)
@@ -117,6 +119,8 @@ class Player:
         if step.to_start is not None:
             # It was said to a run that has ended long ago.
             excused += (loom.WorkflowClosedError,)
+        if step.is_refused:
+            excused += (loom.UpdateRejectedError,)
         if self._is_collected(step):
             excused += (loom.WorkflowClosedError, loom.WorkflowNotFoundError)
         if not isinstance(error, excused):
@@ -263,6 +267,10 @@ class Player:
     async def _query(self, handle: loom.WorkflowHandle[Any], step: Step, node: Node) -> Any:
         return await handle.query(Program.seen)
 
+    async def _retry(self, handle: loom.WorkflowHandle[Any], step: Step, node: Node) -> None:
+        await handle.retry()
+        self._network.retried[self.script.workflow_id] = self._network.loop.micros
+
     async def _result(self, handle: loom.WorkflowHandle[Any], step: Step, node: Node) -> Any:
         return await handle.result()
 
@@ -273,5 +281,6 @@ class Player:
         Deed.TERMINATE: _terminate,
         Deed.POISON: _poison,
         Deed.QUERY: _query,
+        Deed.RETRY: _retry,
         Deed.RESULT: _result,
     }

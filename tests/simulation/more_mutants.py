@@ -161,8 +161,8 @@ def _unread_is_lost(original: Any) -> Any:
 
 
 def _tried_by_two(original: Any) -> Any:
-    def starts_of(events: Any, run: Any, at: int) -> Any:
-        news = original(events, run, at)
+    def starts_of(events: Any, run: Any, at: int, chain: str) -> Any:
+        news = original(events, run, at, chain)
         is_failed = any(isinstance(stamped.event, WorkflowFailed) for stamped in events)
         return [*news, *(_another(new) for new in news if new.continues and is_failed)]
 

@@ -29,6 +29,7 @@ from loom.runner.workflow_tasks import WorkflowTasks
 from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
 from loom.storage.records import WriteOutcome
+from tests.simulation.family_mutants import FAMILY_MUTANTS
 from tests.simulation.more_extras import make_plan
 from tests.simulation.more_mutants import MORE_MUTANTS
 from tests.simulation.mutant import Mutant
@@ -333,6 +334,7 @@ _RUN, _TASK, _STORE = StoredRun, StoredTask, MemoryRepository
 
 MUTANTS: Final = (
     *MORE_MUTANTS,
+    *FAMILY_MUTANTS,
     Mutant("the fence does not look at the token", _STORE, "_fence_holds", _fence_without_token),
     Mutant(
         "the fence does not compare sequences",

@@ -64,6 +64,8 @@ class Network:
         """When the store took each event, by its run and sequence, and by the true time."""
         self.jumps: list[Micros] = []
         """When some node's clock has jumped."""
+        self.retried: dict[WorkflowId, Micros] = {}
+        """When a client was told last that its run is tried again."""
         self.collected: list[RunDump] = []
         """The runs that were deleted, as they were when that happened."""
         self.left: dict[RunKey, Sequence[InboxRecord]] = {}

@@ -73,6 +73,7 @@ class Deed(StrEnum):
     QUERY = "query"
     RESULT = "result"
     START_WITH_SIGNAL = "start with signal"
+    RETRY = "retry"
 
 
 class Ending(StrEnum):
@@ -97,6 +98,8 @@ class Step:
     """How often it is said, whether or not the first was heard."""
     to_start: int | None = None
     """Not for the run that was started last: for the so manieth, which may have ended."""
+    is_refused: bool = False
+    """Whether it is an update that no run accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,8 @@ class Plan:
     office: int | None = None
     """The node of those who complete activities from outside."""
     retention: Retention | None = None
+    mended_at: float = 0.0
+    """Seconds after which code is mended that was not what it should be."""
 
     @property
     def is_calm(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import loom
+from tests.simulation.others import HOURS, OTHERS, RETURNS
 from tests.simulation.world import (
     WORLD,
     ask,
@@ -257,7 +258,7 @@ _BRANCHES: dict[str, Callable[[Program, Ctx, Node], Awaitable[Any]]] = {
 }
 _CHILDREN = {"child": _child, "failing child": _failing_child}
 _TRIED = {"raise": _raise, "stubborn": _stubborn, "stubborn child": _stubborn_child}
-_ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, **_TRIED}
+_ALL = {**_LEAVES, **_MORE, **_MESSAGES, **_BRANCHES, **_CHILDREN, **_TRIED, **OTHERS}
 KINDS = frozenset((*_ALL, "chain"))
 
 
@@ -297,6 +298,11 @@ class Program(loom.Workflow[Any, Any]):
     async def change(self, number: int) -> int:
         self.updated.add(number)
         return number + 1
+
+    @change.validator
+    def check_change(self, number: int) -> None:
+        if number < 0:
+            raise ValueError("nothing is less than nothing")
 
 
 # --- making them up ------------------------------------------------------------------------------
@@ -354,6 +360,8 @@ def waits(program: Node) -> Iterator[float]:
     kind = program["kind"]
     if kind in _WAITS:
         yield _WAITS[kind](program).total_seconds()
+    if kind in HOURS:
+        yield (HOURS[kind](program["number"]) * WORLD.hour).total_seconds()
     own = () if kind in (*_CHILDREN, "stubborn child") else program.get("nodes", ())
     for node in own[:1] if kind == "chain" else own:
         yield from waits(node)
@@ -451,6 +459,8 @@ def expected(node: Node) -> Any:
             return inner
         case "stubborn child":
             return inner
+        case kind if kind in RETURNS:
+            return RETURNS[kind](number)
         case kind:
             return _FIXED[kind]
 

@@ -25,6 +25,9 @@ QUICK: Final = (
     "timers are set for half the time",
     "tries are not counted",
     "a start loses its signal",
+    "signals to other runs are not sent",
+    "children are not told of their parent's end",
+    "the next run has no children",
 )
 """Those that hardly a history does not show, so that it matters little which are looked at."""
 

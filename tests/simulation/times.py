@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import loom
 from loom.history.events import TimerFired, TimerStarted
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import MICROS_PER_SECOND, Micros
@@ -107,7 +108,8 @@ def has_wrong_clocks_alone(plan: Plan) -> bool:
 def _settled_after(plan: Plan) -> float:
     """Seconds after which a clock is right again that has jumped: it is set whenever leases are
     renewed, and once more where it has jumped while it was being set."""
-    return float(plan.settings["lease_seconds"]) * 2 / 3 + 0.2 + 20 * plan.latency
+    lease = plan.settings.get("lease_seconds", loom.Settings().lease_seconds)
+    return float(lease) * 2 / 3 + 0.2 + 20 * plan.latency
 
 
 def _micros(seconds: float) -> Micros:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -16,11 +16,17 @@ from unittest.mock import patch
 
 import loom
 from loom.history.status import RunStatus
-from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.identifiers import MICROS_PER_SECOND, Micros, RunKey
+from loom.storage.records import Labels
 from tests.proof.checker import Invariant, Violation, check
 from tests.proof.dump import take_dump
 from tests.proof.records import Dump, Evidence
 from tests.simulation.clients import Player
+from tests.simulation.families import (
+    children_end_as_they_should,
+    runs_end_as_they_were_told,
+    tags_are_as_history_says,
+)
 from tests.simulation.judgement import (
     answers_had_one_effect,
     cancelled_runs_are_cancelled,
@@ -86,6 +92,7 @@ class Trial:
                 patch("random.random", self._work.random),
                 patch.object(WORLD, "take_time", self._take_time),
                 patch.object(WORLD, "die", self._die),
+                patch.object(WORLD, "is_mended", lambda: loop.now >= self.plan.mended_at),
                 patch.object(WORLD, "hour", timedelta(seconds=1.5)),
                 loop,
             ):
@@ -295,6 +302,13 @@ class Trial:
     def _dump(self) -> Dump:
         return self.store.drive(take_dump(self.store.repository, self.loop.micros))
 
+    def _labels(self, dump: Dump) -> dict[RunKey, Labels]:
+        keys = [run.run.run_key for run in dump.runs]
+        return dict(zip(keys, self.store.drive(self._read_labels(keys)), strict=True))
+
+    async def _read_labels(self, keys: list[RunKey]) -> Sequence[Labels]:
+        return await self.store.repository.read_labels(keys)
+
     # --- what is to be said of it ---
 
     def _report(self, stuck: list[Violation]) -> Report:
@@ -319,6 +333,9 @@ class Trial:
             *tries_are_counted(plan, evidence.dump),
             *times_were_up(plan, evidence.dump),
             *timers_take_their_time(plan, evidence.dump, network),
+            *children_end_as_they_should(evidence.dump),
+            *runs_end_as_they_were_told(plan, evidence.dump, network),
+            *tags_are_as_history_says(dump, self._labels(dump)),
             *answers_had_one_effect(WORLD.handed, plan, evidence.dump),
             *self._losses(),
         ]

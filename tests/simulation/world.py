@@ -56,6 +56,8 @@ class World:
     """How long an activity takes that is a coroutine."""
     die: Callable[[], None] = field(default=lambda: None)
     """What deadly code does to the process that it runs in."""
+    is_mended: Callable[[], bool] = field(default=lambda: True)
+    """Whether code is as it should be."""
     hour: timedelta = HOUR
     """How long an hour is: where time is not skipped while others look for work, a short one."""
 
@@ -165,7 +167,21 @@ async def nth_run() -> int:
     return WORLD.do("counted", runs.index(info.run_id))
 
 
+@loom.activity(retry=_PATIENT)
+async def fail_again(number: int) -> int:
+    """However often it is tried."""
+    WORLD.fail(f"{number} is not wanted")
+
+
+@loom.activity
+async def deadly() -> str:
+    """Ends the process that it runs in."""
+    WORLD.die()
+    await asyncio.sleep(0)  # beyond which no dead process comes
+    return WORLD.do("survived", "survived")
+
+
 ACTIVITIES = (
     *(square, square_in_thread, flaky, fail, undo, lengthy, in_steps),
-    *(ask, ask_in_vain, nth_run),
+    *(ask, ask_in_vain, nth_run, fail_again, deadly),
 )
