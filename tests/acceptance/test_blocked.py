@@ -175,6 +175,38 @@ async def test_bytes_where_sqlite_should_have_a_text_stop_their_run_alone(
         assert kind not in caplog.text
 
 
+TEXTS = [
+    *(
+        f"UPDATE workflows SET {column} = 'x'"
+        for column in ("due_at", "lease_token", "inbox_count")
+    ),
+    *(f"UPDATE workflows SET {column} = 'x'" for column in ("lost_owners", "lease_expires_at")),
+    *(f"UPDATE workflows SET {column} = 'x'" for column in ("wake_at", "sequence")),
+    *(f"UPDATE tasks SET {column} = 'x'" for column in ("lease_token", "attempt", "failures")),
+    *(f"UPDATE tasks SET {column} = 'x'" for column in ("due_at", "parked_until", "start_by")),
+]
+
+
+@pytest.mark.parametrize("damage", TEXTS)
+async def test_a_text_where_sqlite_should_have_a_number_keeps_nobody_else_from_being_claimed(
+    migrated_sqlite_dsn: str, damage: str
+) -> None:
+    async with loom.Loom(migrated_sqlite_dsn) as app:
+        async with app.worker(workflows=[Original]):
+            handle = await app.start(Original)
+            await eventually(lambda: has_activity(handle))
+        await handle.signal("go", "!")
+        await tamper(migrated_sqlite_dsn, damage)
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+            assert await (await app.start(Healthy)).result(10) == "packed flower"
+
+
+async def has_activity(handle: loom.WorkflowHandle[Any]) -> bool:
+    info = await handle.info()
+    return bool(info.activities) and info.worker is None
+
+
 async def test_a_call_that_meets_bytes_for_a_text_gets_an_error_of_looms(
     migrated_sqlite_dsn: str,
 ) -> None:

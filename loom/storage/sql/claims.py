@@ -59,6 +59,11 @@ class Outlook:
         return next((moment for moment in self.due if moment > self.now), None)
 
 
+def _is_moment(value: object) -> bool:
+    """SQLite keeps whatever somebody puts into a column, and sorts texts behind all numbers."""
+    return isinstance(value, int)
+
+
 # --- runs ----------------------------------------------------------------------------------------
 
 
@@ -67,8 +72,11 @@ def look_for_runs(s: Statements, claim: WorkflowClaim) -> Transaction[Outlook]:
     parameters = _claim_parameters(s, claim)
     rows = yield Query(s.claims.look_for_due, {**parameters, "limit": claim.limit + 1})
     # A row may be looked at before the lease on it ends, but not be had.
-    due = [max(at, end) if end and at > claim.now else at for at, _, end, _ in rows]
-    suspected = any(lost and at <= claim.now for at, _, _, lost in rows)
+    looks = [
+        (at, end, lost) for at, _, end, lost in rows if _is_moment(at) and _is_moment(end or 0)
+    ]
+    due = [max(at, end) if end and at > claim.now else at for at, end, _ in looks]
+    suspected = any(lost and at <= claim.now for at, _, lost in looks)
     blocked: Rows = ()
     if claim.blocked_before:
         blocked = yield Query(s.claims.look_for_blocked, parameters)
@@ -150,7 +158,7 @@ def _claim_parameters(s: Statements, claim: WorkflowClaim) -> dict[str, Any]:
 
 
 def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[WorkflowTask]]:
-    runs = [run_state(row) for row in rows]
+    runs = [run for row in rows if (run := run_state(row)).can_be_leased]
     lost = {run.run_key for run in runs if run.is_taken_over_by(claim.owner)}
     for run in runs:
         run.lease(claim.owner, claim.lease_expires_at)
@@ -206,19 +214,20 @@ def look_for_tasks(s: Statements, claim: ActivityClaim) -> Transaction[Outlook]:
     """When tasks that the claim would match are due."""
     parameters = {**_task_parameters(s, claim), "limit": claim.limit + 1}
     rows = yield Query(s.tasks.look_for_due, parameters)
-    return Outlook([due_at for (due_at,) in rows], claim.now)
+    return Outlook([due_at for (due_at,) in rows if _is_moment(due_at)], claim.now)
 
 
 def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[ActivityTask]]:
     """Take tasks that are due, oldest due first."""
     rows = yield Query(s.tasks.claim_due, _task_parameters(s, claim))
     columns = len(TASK_STATE)
-    tasks = [TaskState(*row[:columns]) for row in rows]
-    for task in tasks:
+    found = [(TaskState(*row[:columns]), row[columns:]) for row in rows]
+    tasks = [(task, rest) for task, rest in found if task.can_be_leased]
+    for task, _ in tasks:
         task.lease(claim.owner, claim.lease_expires_at)
     if tasks:
-        yield Many(s.tasks.save, [task.row() for task in tasks])
-    return [_activity_task(task, row[columns:]) for task, row in zip(tasks, rows, strict=True)]
+        yield Many(s.tasks.save, [task.row() for task, _ in tasks])
+    return [_activity_task(task, rest) for task, rest in tasks]
 
 
 async def claim_tasks_at_once(database: Database, claim: ActivityClaim) -> ActivityTasks:
