@@ -94,20 +94,24 @@ RESULTS: Final = {"waiting": 4, "told": 8, "working": 4, "new": 4}
 
 async def lay_out(dsn: str) -> None:
     """Make an empty database one of the first schema with runs under way."""
-    await migrations.upgrade(dsn, FIRST)
+    await insist(lambda: migrations.upgrade(dsn, FIRST))
+    await insist(lambda: _fill(dsn))
+
+
+async def _fill(dsn: str) -> None:
     async with migrations.open_connection(_parsed(dsn)) as connection, connection.begin():
         for table, rows in ROWS.items():
             for row in rows:
                 names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-                await connection.execute(
-                    text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row
-                )
+                insert = text(f"INSERT INTO {table} ({names}) VALUES ({values})")
+                await connection.execute(insert, row)
 
 
 async def examine(stage: Stage, dsn: str) -> None:
     """Its rows must be what they were, and its runs must come to their results."""
     for table, rows in ROWS.items():
-        if (found := await _found(dsn, table, list(rows[0]))) != rows:
+        found = await insist(lambda t=table, r=rows: _found(dsn, t, list(r[0])))
+        if found != rows:
             stage.violation(f"migrating has left in {table}: {found}")
     worker = await stage.worker(dsn=dsn)
     async with opened(loom.Loom(dsn)) as app:

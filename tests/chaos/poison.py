@@ -12,20 +12,13 @@ from typing import Any
 import loom
 from loom import RunStatus
 from tests.chaos.clients import insist, talk
-from tests.chaos.jobs import Deadly, Fatal, Mixed
+from tests.chaos.damage import Damage, damage_of
+from tests.chaos.jobs import Deadly, Endless, Fatal, Five, Mixed
 from tests.chaos.nursery import Child
 from tests.chaos.stage import LEASE, Stage
 from tests.conditions import eventually
-from tests.tampering import tamper
 
 LOST_ATTEMPTS = 2
-
-DAMAGES = {
-    "events of a newer version": ("schema_version = schema_version + 90", "schema_version - 90"),
-    "events of no known type": ("type = 'X' || type", "substr(type, 2)"),
-    "missing events": ("sequence = sequence + 1000000", "sequence - 1000000"),
-}
-"""What is set to what, and by which it is mended."""
 
 
 async def deadly_activities(stage: Stage) -> None:
@@ -121,32 +114,55 @@ async def supervised(stage: Stage, **order: Any) -> AsyncIterator[None]:
             await worker.kill()
 
 
-async def damaged_histories(stage: Stage) -> None:
-    """A history that nobody can read blocks its run alone; mended, the run goes on."""
-    change, mended = DAMAGES[kind := stage.chance.choice(list(DAMAGES))]
-    column = change.partition(" ")[0]
+async def damaged_rows(stage: Stage) -> None:
+    """What nobody can read keeps its run alone; mended, the run goes on."""
+    damage = damage_of(stage)
     async with stage.client() as (app, client):
         worker = await stage.worker()
         await client.start("poisoned")
         await client.update("poisoned", "before")
         await client.start("well")
+        busy = await insist(lambda: app.start(Endless, False, id="busy"))
+        await eventually(lambda: tries(stage, busy) > 0)
         await worker.kill()
-        # Its children are other runs; what is damaged is the last event, whatever it is.
-        where = """run_key = (SELECT run_key FROM workflows WHERE workflow_id = 'poisoned')
-            AND sequence = (SELECT max(sequence) FROM events WHERE run_key =
-                (SELECT run_key FROM workflows WHERE workflow_id = 'poisoned'))"""
-        await tamper(stage.dsn, f"UPDATE events SET {change} WHERE {where}")
-        stage.fault(kind)
-        worker = await stage.worker()
+        # A message that nobody has taken.
         await client.signal("poisoned", "1")
+        await damage.do(stage.dsn, await rows_of(stage, damage, app))
+        stage.fault(str(damage))
+        worker = await stage.worker()
         await client.update("well", "2")
+        if (result := await insist((await insist(lambda: app.start(Five, 1))).result)) != 6:
+            stage.violation(f"I9: beside the {damage} another run gave {result}")
         await talk(client, stage.chance, "outside", stage.times(24))
-        handle = app.handle("poisoned")
-        await eventually(lambda: has_status(handle, RunStatus.BLOCKED), 60)
-        await tamper(stage.dsn, f"UPDATE events SET {column} = {mended} WHERE {where}")
-        # A new worker looks at once at what others have found blocked.
+        if damage.blocks:
+            handle = app.handle("poisoned")
+            await eventually(lambda: has_status(handle, RunStatus.BLOCKED), 60)
+        if worker.has_ended:
+            stage.violation(f"I9: the worker ended of the {damage}")
+        await worker.kill()
+        await asyncio.sleep(2 * LEASE)
+        await damage.mend(stage.dsn)
+        # A new worker looks at once at what others have found blocked, and do not hold any more.
+        before = tries(stage, busy)
         await stage.worker()
+        await eventually(lambda: tries(stage, busy) > before, 60)
+        await insist(busy.terminate)
         await stage.close(app)
+
+
+def tries(stage: Stage, busy: loom.WorkflowHandle[None]) -> int:
+    """How often the activity of that run was begun."""
+    return sum(line.startswith(busy.run_id) for line in stage.ledger.lines())
+
+
+async def rows_of(stage: Stage, damage: Damage, app: loom.Loom) -> str:
+    """Those rows of one run that are to be damaged, as a condition."""
+    victim = "busy" if damage.table == "tasks" else "poisoned"
+    of_it = f"run_key = (SELECT run_key FROM workflows WHERE workflow_id = '{victim}')"
+    if damage.table != "events":
+        return of_it
+    length = (await insist(app.handle(victim).info)).history_length
+    return f"{of_it} AND sequence = {stage.chance.randint(1, length)}"
 
 
 async def has_status(handle: loom.WorkflowHandle[object], status: RunStatus) -> bool:

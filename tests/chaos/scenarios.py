@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.chaos.clocks import clock_jumps
 from tests.chaos.failover import failover
 from tests.chaos.kills import kills, orphans
-from tests.chaos.poison import damaged_histories, deadly_activities, deadly_workflows
+from tests.chaos.poison import damaged_rows, deadly_activities, deadly_workflows
 from tests.chaos.servers import crashes, doubts, terminated_backends
 from tests.chaos.sqlite_faults import failing_syncs, full_disk, power_cuts, rivals
 from tests.chaos.stage import STORES, Report, Scenario
@@ -58,7 +58,11 @@ SCENARIOS: dict[str, Entry] = {
     "power-cuts": Entry(power_cuts, ("power cuts",), SQLITE),
     "deadly-activities": Entry(deadly_activities, ("activities that ended their process",)),
     "deadly-workflows": Entry(deadly_workflows, ("workflows that ended their process",)),
-    "damaged-histories": Entry(damaged_histories, ("events",)),
+    "damaged-rows": Entry(
+        damaged_rows,
+        ("type of events", "status of workflows", "type of inbox", "name of tasks"),
+        seeds=(0, 3, 4, 6),
+    ),
     "clock-jumps": Entry(clock_jumps, ("clock jumps",)),
     "upgrades": Entry(upgrades, ("workers replaced by new ones", "workers replaced by old ones")),
     "from-the-last-release": Entry(from_the_last_release, ("last-release", "this-release")),
