@@ -1,7 +1,8 @@
 """``python -m tests.simulation --seeds N``: that many histories of the world, each drawn from its
 seed, and what was violated in them.
 
-``--seed S`` shows one of them; ``--shrink`` makes it as small as it stays violated.
+``--seed S`` shows one of them; ``--shrink`` makes it as small as it stays violated, and ``--keep
+FILE`` keeps it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from tests.simulation.kept import Kept, write
 from tests.simulation.more_extras import make_plan
 from tests.simulation.shrink import shrunk
 from tests.simulation.stores import Tier
@@ -72,11 +75,13 @@ def run_many(
                 yield one.result()
 
 
-def show(seed: int, tier: Tier, shrink: bool) -> int:
+def show(seed: int, tier: Tier, shrink: bool, path: Path | None) -> int:
     plan = make_plan(seed)
     report = run_plan(plan, tier)
     if shrink and report.violations:
         plan, report = shrunk(plan, tier)
+    if path is not None:
+        write(path, Kept(tier, plan))
     print(plan)
     print(f"trace {report.trace:08x}, {report.steps} steps, {report.seconds:.3f} s")
     for violation in report.violations:
@@ -93,9 +98,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, help="this one alone, and all about it")
     parser.add_argument("--shrink", action="store_true")
+    parser.add_argument("--keep", type=Path, help="where that plan is kept, as data")
     asked = parser.parse_args()
     if asked.seed is not None:
-        return show(asked.seed, asked.tier, asked.shrink)
+        return show(asked.seed, asked.tier, asked.shrink, asked.keep)
     seeds = 1000 if asked.seeds is None and asked.minutes is None else asked.seeds
     seconds = None if asked.minutes is None else 60 * asked.minutes
     began, total = time.monotonic(), Sum()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -30,10 +31,14 @@ from loom.storage.memory import MemoryRepository
 from loom.storage.memory_state import StoredRun, StoredTask
 from loom.storage.records import WriteOutcome
 from tests.simulation.family_mutants import FAMILY_MUTANTS
+from tests.simulation.kept import Kept, write
 from tests.simulation.more_extras import make_plan
 from tests.simulation.more_mutants import MORE_MUTANTS
 from tests.simulation.mutant import Mutant
+from tests.simulation.shrink import shrunk
+from tests.simulation.stores import Tier
 from tests.simulation.trial import Report, run_plan
+from tests.simulation.unmended import UNMENDED
 
 # --- the store -----------------------------------------------------------------------------------
 
@@ -335,6 +340,7 @@ _RUN, _TASK, _STORE = StoredRun, StoredTask, MemoryRepository
 MUTANTS: Final = (
     *MORE_MUTANTS,
     *FAMILY_MUTANTS,
+    *UNMENDED,
     Mutant("the fence does not look at the token", _STORE, "_fence_holds", _fence_without_token),
     Mutant(
         "the fence does not compare sequences",
@@ -387,11 +393,11 @@ MUTANTS: Final = (
 )
 
 
-def find(mutant: Mutant, seeds: range) -> Report | None:
+def find(mutant: Mutant, seeds: range, tier: Tier = Tier.MEMORY) -> Report | None:
     """The first of those trials that shows it."""
     with mutant.planted():
         for seed in seeds:
-            report = run_plan(make_plan(seed))
+            report = run_plan(make_plan(seed), tier)
             if report.violations:
                 return report
     return None
@@ -403,9 +409,14 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first")
     parser.add_argument("--only", help="those whose name has this in it")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--tier", type=Tier, default=Tier.MEMORY, choices=list(Tier))
+    parser.add_argument("--keep", type=Path, help="where the smallest plan is kept that shows it")
     asked = parser.parse_args()
     wanted = [n for n, m in enumerate(MUTANTS) if not asked.only or asked.only in m.name]
     seeds = range(asked.first, asked.first + asked.seeds)
+    if asked.keep is not None:
+        [number] = wanted
+        return keep(MUTANTS[number], seeds, asked.tier, asked.keep)
     missed = 0
     with ProcessPoolExecutor(asked.jobs) as pool:
         for was_found, line in pool.map(_told, wanted, [seeds] * len(wanted)):
@@ -413,6 +424,18 @@ def main() -> int:
             print(line, flush=True)
     print(f"{len(wanted)} mutants, {missed} missed")
     return 1 if missed else 0
+
+
+def keep(mutant: Mutant, seeds: range, tier: Tier, path: Path) -> int:
+    """Keep the smallest plan that shows it, and nothing without it."""
+    report = find(mutant, seeds, tier)
+    if report is None:
+        return 1
+    with mutant.planted():
+        plan, report = shrunk(report.plan, tier)
+    write(path, Kept(tier, plan, mutant.name))
+    print(f"{path}, of seed {plan.seed}:", *report.violations, sep="\n  ")
+    return 1 if run_plan(plan, tier).violations else 0
 
 
 def _told(number: int, seeds: range) -> tuple[bool, str]:

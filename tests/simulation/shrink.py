@@ -14,6 +14,8 @@ def shrunk(plan: Plan, tier: Tier, *, tries: int = 300) -> tuple[Plan, Report]:
     """The smallest plan that was found, and what it violates."""
     report = run_plan(plan, tier)
     wanted = {violation.invariant for violation in report.violations}
+    if not wanted:
+        return plan, report
     smaller = _smaller(plan)
     while tries > 0 and (candidate := next(smaller, None)) is not None:
         tries -= 1
