@@ -95,7 +95,7 @@ class RetryPolicy:
             "backoff must be a float when it is as large": (
                 not _is_whole(self.backoff) or self.backoff < _TOO_LARGE
             ),
-            "maximum_interval must not be below initial_interval": (
+            "maximum_interval (100 s unless it is given) must not be below initial_interval": (
                 self.maximum_interval >= self.initial_interval
             ),
             "jitter must be between 0 and 1": _is_number(self.jitter) and 0 <= self.jitter <= 1,

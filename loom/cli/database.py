@@ -41,19 +41,23 @@ def upgrade(dsn: str | None, revision: str) -> None:
 @click.option("--yes", is_flag=True, help="Do it although runs are stored.")
 @dsn_option
 def downgrade(dsn: str | None, revision: str, yes: bool) -> None:
-    """Take the schema back to REVISION. What only newer schemas hold is lost: `base` drops all.
+    """Take the schema back to REVISION. What only newer schemas hold is lost: `base` deletes all.
 
     Where runs are stored it is refused, unless --yes is given.
     """
     from loom.storage.sql import migrations
 
     place = _place(dsn)
+    back = asyncio.run(migrations.ways_back(place))
+    if revision not in back:
+        raise click.UsageError(f"The schema can be taken back to {' or '.join(back)}.")
     stored = 0 if yes else asyncio.run(migrations.count_runs(place))
     if stored:
+        lost = "deletes them" if revision == back[-1] else "loses what only newer schemas hold"
         raise CommandError(
             f"{without_password(place)} holds {stored:,} run{'s' * (stored != 1)}: going back to "
-            f"{revision} drops them, or what of them only newer schemas hold. Repeat with --yes to "
-            "do it; `loom history export --all` saves them before."
+            f"{revision} {lost}. Repeat with --yes to do it; `loom history export --all` saves "
+            "them before."
         )
     _migrate(migrations.downgrade(place, revision))
     _tell(place)

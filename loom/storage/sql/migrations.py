@@ -21,6 +21,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, event, func, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -31,7 +32,7 @@ from loom.storage.sql.failures import DRIVER_ERRORS, store_error
 from loom.storage.sql.postgres import connect
 from loom.storage.sql.schema import SCHEMA_VERSION, VERSION_TABLE, metadata, workflows
 from loom.storage.sql.sqlite import check_path, exists
-from loom.storage.sql.versions import check_version, is_newer, newer_schema
+from loom.storage.sql.versions import check_version, is_newer, no_way_back
 
 type Dsn = str | SqliteDsn | PostgresDsn
 
@@ -40,6 +41,8 @@ _POLL: Final = 0.1
 
 # Any number, as long as nothing else on the server locks the same.
 _ADVISORY_LOCK: Final = 0x6C6F6F6D
+
+_NOTHING: Final = "base"
 
 _one_at_a_time = threading.Lock()
 
@@ -76,13 +79,27 @@ async def downgrade(dsn: Dsn, revision: str) -> None:
             command.downgrade(_config(connection), revision)
         except CommandError:
             if (stored := _current(connection)) and is_newer(stored):
-                raise newer_schema(where, stored) from None
+                raise no_way_back(where, stored) from None
             raise
         if _current(connection) is None:
             connection.execute(text(f"DROP TABLE IF EXISTS {VERSION_TABLE}"))
         connection.commit()
 
     await _on_connection(dsn, run)
+
+
+async def ways_back(dsn: Dsn) -> list[str]:
+    """The versions that the schema can be taken back to, the nearest first; ``base`` is the last.
+
+    Raises ``SchemaVersionError`` for one that a later Loom has made: only that has the way back.
+    """
+    stored = await current(dsn)
+    if stored is None:
+        return [_NOTHING]
+    if is_newer(stored):
+        raise no_way_back(str(_parsed(dsn)), stored)
+    there = ScriptDirectory.from_config(_config()).iterate_revisions(stored, _NOTHING)
+    return [*[script.revision for script in there][1:], _NOTHING]
 
 
 async def current(dsn: Dsn) -> str | None:
@@ -125,7 +142,7 @@ async def check(dsn: Dsn) -> str:
 # --- running Alembic -----------------------------------------------------------------------------
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection | None = None) -> Config:
     config = Config()
     # Alembic reads it with %-interpolation.
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))

@@ -65,6 +65,16 @@ def newer_schema(where: str, version: str) -> SchemaVersionError:
     )
 
 
+def no_way_back(where: str, version: str) -> SchemaVersionError:
+    """The error for a schema that is to be taken back by a Loom that has not its script."""
+    fits = Version.parse(version).oldest <= KNOWN.number
+    leave = ". Or leave it: this Loom can work with it as it is" if fits else ""
+    return SchemaVersionError(
+        f"{where}: its schema is version {version}, and only the newer Loom that made it knows the "
+        f"way back: run its `loom db downgrade`{leave}"
+    )
+
+
 def older_schema(where: str, version: str | None) -> SchemaVersionError:
     """The error for a database that still has to be migrated."""
     has = "it has no Loom schema yet" if version is None else f"its schema is version {version}"

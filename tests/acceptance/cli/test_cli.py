@@ -66,7 +66,10 @@ def test_the_schema_goes_up_and_down_and_up(tmp_path: Path, empty_dsn: str) -> N
     assert "up to date" in shell.run("db", "check").stdout
     shell.run("start", "Double", "--input", "1")
     refused = shell.run("db", "downgrade", "base", code=1).stderr
-    assert "holds 1 run: going back to base drops them" in refused
+    assert "holds 1 run: going back to base deletes them" in refused
+    assert "loses what only newer" in shell.run("db", "downgrade", "0001", code=1).stderr
+    unknown = shell.run("db", "downgrade", "0003", code=2).stderr
+    assert "can be taken back to 0001 or base" in unknown
     assert "--yes" in refused
     assert "(the newest)" in shell.run("db", "upgrade").stdout
     assert shell.run("list", "--count").stdout == "1\n"
@@ -124,7 +127,9 @@ def test_a_newer_schema_that_this_loom_can_work_with_is_told(sqlite_shell: Shell
         told = sqlite_shell.run("db", command).stdout
         assert newer in told
         assert "newer than this Loom, which can work with it" in told
-    assert "upgrade the package" in sqlite_shell.run("db", "downgrade", "0001", code=4).stderr
+    back = sqlite_shell.run("db", "downgrade", "0001", code=4).stderr
+    assert "only the newer Loom that made it knows the way back" in back
+    assert "this Loom can work with it as it is" in back
     assert sqlite_shell.run("list").stdout.startswith("There are no runs yet in ")
 
 
