@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -19,6 +19,21 @@ def run_apart[T](coroutine: Coroutine[object, object, T]) -> T:
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
+
+
+@asynccontextmanager
+async def beside[T](context: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """A context that is entered and left on a thread, while the event loop goes on.
+
+    A server that makes or drops a database waits until each of its processes has taken notice. One
+    that is sending to somebody whom this event loop has stopped, or whose proxy it is, takes none
+    before the loop goes on.
+    """
+    entered = await asyncio.to_thread(context.__enter__)
+    try:
+        yield entered
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)
 
 
 class Databases:

@@ -24,7 +24,7 @@ from tests.chaos.nursery import ROOT, Child, Nursery, nursery
 from tests.chaos.releases import THIS, ReleaseUnavailable, lay_out
 from tests.chaos.standstill import standstills
 from tests.conditions import eventually
-from tests.databases import Databases, database_name, run_apart
+from tests.databases import Databases, beside, database_name, run_apart
 from tests.plans import PLANS, with_plan
 from tests.postgres import (
     LocalServer,
@@ -246,7 +246,7 @@ class Grounds:
         folder.mkdir()
         stage = None
         try:
-            with self._database(folder, report.store, seed) as dsn:
+            async with beside(self._database(folder, report.store, seed)) as dsn:
                 stage = Stage(self, folder, dsn, report, seed, is_short)
                 try:
                     await scenario(stage)

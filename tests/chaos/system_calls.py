@@ -16,6 +16,7 @@ from tests.chaos import first_schema
 from tests.chaos.clients import insist
 from tests.chaos.shim import Side
 from tests.chaos.stage import Stage
+from tests.databases import beside
 
 TALE = "tale"
 WAY_BACK = "way back"
@@ -50,7 +51,7 @@ async def upgrade(stage: Stage) -> None:
 
 
 async def die_in(stage: Stage, story: str, call: int, side: Side) -> None:
-    with _database(stage, story) as dsn:
+    async with beside(_database(stage, story)) as dsn:
         if story == UPGRADE:
             await first_schema.lay_out(dsn)
         for before in BEFORE_IT.get(story, ()):
