@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Container, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
@@ -206,13 +206,14 @@ class WorkflowTasks:
 
     async def _drive(self, owned: OwnedRun) -> None:
         """Take turns of a run for as long as there is anything to take."""
+        task = asyncio.current_task()
         try:
             await self._take_turns(owned)
         except StoreUnavailableError as error:
             _log.warning("workflow %s: given back: %s", owned.run.workflow_id, error)
             await self._abandon(owned)
         except BaseException as error:
-            if _ends_worker(error):
+            if _ends(task, error):
                 self._owned.discard(owned)
                 raise
             await self._block(owned, error)
@@ -447,12 +448,21 @@ class WorkflowTasks:
         self._owned.discard_all()
 
 
-def _ends_worker(error: BaseException) -> bool:
-    """Whether it ends whoever takes turns here, and not only the run whose code it came through."""
+def _ends(task: asyncio.Task[Any] | None, error: BaseException) -> bool:
+    """Whether it ends the task that takes turns, and not only the run whose code it came through:
+    that is cancelled, or closed from outside as its event loop is, or interrupted."""
+    if task is None or _current_task() is not task:
+        return True
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or task.cancelling() > 0
+        return task.cancelling() > 0
     return isinstance(error, KeyboardInterrupt)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop is running any more
+        return None
 
 
 def _reason(error: BaseException) -> str:
