@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append")
     parser.add_argument("--at-once", type=int, default=4, help="trials side by side")
     parser.add_argument("--seed", type=int, default=0, help="of the first trial")
+    parser.add_argument("--every", type=int, default=1, help="only each n-th seed from there on")
     given = parser.parse_args(arguments)
     # That connections are lost is what it is about.
     logging.getLogger("loom").setLevel(logging.CRITICAL)
@@ -54,11 +55,10 @@ async def play(
     """Round after round, each with seeds of its own."""
     seed = given.seed
     while time.monotonic() < end:
+        seeds = range(seed, seed + given.trials * given.every, given.every)
         for (name, _), report in reports.items():
-            await trials(
-                places, SCENARIOS[name], report, range(seed, seed + given.trials), given, end
-            )
-        seed += given.trials
+            await trials(places, SCENARIOS[name], report, seeds, given, end)
+        seed = seeds.stop
         if given.minutes is None:
             return
 
