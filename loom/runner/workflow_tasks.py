@@ -15,43 +15,24 @@ from typing import Any, Final
 
 from loom.engine.decision import Decision
 from loom.engine.instance import WorkflowInstance
-from loom.errors import (
-    CodecError,
-    HistoryError,
-    LoomError,
-    NonDeterministicWorkflowError,
-    PayloadError,
-    StoreUnavailableError,
-)
-from loom.history.events import (
-    ActivityCompleted,
-    ActivityFailed,
-    ArrivalEvent,
-    Stamped,
-)
-from loom.history.failures import failure_from
-from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.errors import LoomError, StoreUnavailableError
+from loom.history.events import ActivityCompleted, ActivityFailed, ArrivalEvent, Stamped
+from loom.identifiers import Micros
 from loom.runner import sizes
 from loom.runner.activity_tasks import ActivityTasks
 from loom.runner.attempts import Attempt
 from loom.runner.context import WorkerContext
 from loom.runner.deadlines import are_deadlines_due, really_due
+from loom.runner.departures import Departures
 from loom.runner.group_reader import GroupReader
 from loom.runner.group_writer import GroupWriter
 from loom.runner.local_calls import LocalActivities
 from loom.runner.owned_run import Incoming, OwnedRun, consumed_through, stamped
 from loom.runner.ownership import Ownership, throw_away
-from loom.runner.revival import read_what_is_readable, revive
+from loom.runner.revival import revive
 from loom.runner.suspects import Suspects
 from loom.runner.task_loop import Claimed
-from loom.runner.transitions import (
-    blocked_effects,
-    cancelled_effects,
-    event_of,
-    terminated_effects,
-)
 from loom.runner.turns import Turns, moment
-from loom.storage.notifier import CALLED_OFF, MESSAGES, run_topic
 from loom.storage.records import (
     Effects,
     RunLease,
@@ -66,7 +47,6 @@ from loom.storage.repository import WorkflowTaskRepository
 _log = logging.getLogger("loom.worker")
 
 _CLAIM_BATCH: Final = 100
-_BLOCKED_RETRY: Final = 30 * MICROS_PER_SECOND
 
 
 class WorkflowTasks:
@@ -87,6 +67,7 @@ class WorkflowTasks:
             self._repository.works_elsewhere,
             size=sizes.of_transition,
         )
+        self._departures = Departures(worker, owned, activities, self._write)
         self._histories = GroupReader(self._repository)
         self._suspects = Suspects(worker.options.max_lost_owners)
         self._suspects.on_acquitted = lambda: owned.on_released()
@@ -211,12 +192,12 @@ class WorkflowTasks:
             await self._take_turns(owned)
         except StoreUnavailableError as error:
             _log.warning("workflow %s: given back: %s", owned.run.workflow_id, error)
-            await self._abandon(owned)
+            await self._departures.abandon(owned)
         except BaseException as error:
             if _ends(task, error):
                 self._owned.discard(owned)
                 raise
-            await self._block(owned, error)
+            await self._departures.block(owned, error)
         finally:
             owned.busy = False
         self._suspects.acquit(owned)
@@ -226,16 +207,16 @@ class WorkflowTasks:
     async def _take_turns(self, owned: OwnedRun) -> None:
         owned.end_if_overdue(self._clock)
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
-            await self._terminate(owned)
+            await self._departures.terminate(owned)
             return
         if owned.poison is not None:
             raise owned.poison
         if owned.is_called_off and owned.run.start_at is not None:
-            await self._call_off(owned, owned.run.start_at)
+            await self._departures.call_off(owned, owned.run.start_at)
             return
         if owned.instance is None:
             if self._suspects.is_too_dangerous(owned):
-                await self._set_apart(owned, *self._suspects.sentence(owned.run))
+                await self._departures.set_apart(owned, *self._suspects.sentence(owned.run))
                 return
             owned.instance = await self._revive(owned)
         while owned.next_task is None and owned.has_work(self._clock):
@@ -304,13 +285,13 @@ class WorkflowTasks:
             raise
         if not written:
             self._turns.dismiss(turn)
-            await self._abandon(owned)
+            await self._departures.abandon(owned)
             return False
         self._turns.carry_out(turn, owned)
         if not turn.keeps_run:
             self._owned.forget(owned)
             self._owned.remember(owned)
-            self._leave_arrivals(owned)
+            self._departures.leave_arrivals(owned)
         return turn.keeps_run
 
     async def _decide(
@@ -341,18 +322,6 @@ class WorkflowTasks:
         tasks = await self._worker.repository.list_tasks(owned.run_key)
         return really_due(due, tasks, owned.calls)
 
-    def _leave_arrivals(self, owned: OwnedRun) -> None:
-        """What came while the run was being given back. Messages are in its inbox still; of
-        outcomes only those that the turn called off can come so late."""
-        if owned.arrivals:
-            self._owned.on_released()
-        self._drop_outcomes(owned)
-
-    def _drop_outcomes(self, owned: OwnedRun) -> None:
-        for incoming in owned.arrivals:
-            if incoming.attempt is not None:
-                self._activities.drop(incoming.attempt)
-
     async def _write(self, owned: OwnedRun, effects: Effects, consumed: int | None) -> bool:
         transition = Transition(
             run_key=owned.run_key,
@@ -364,71 +333,10 @@ class WorkflowTasks:
         )
         return await self._writer.submit(transition) is WriteOutcome.WRITTEN
 
-    # --- letting go ---
-
-    async def _terminate(self, owned: OwnedRun) -> None:
-        """End a run whose code need not be asked, and may not even be runnable."""
-        arrivals = stamped(owned.arrivals, self._clock.now())
-        history = await read_what_is_readable(owned.run, self._repository)
-        effects = terminated_effects(owned.run, history, arrivals, after=owned.sequence)
-        await self._end(owned, effects)
-
-    async def _call_off(self, owned: OwnedRun, start_at: Micros) -> None:
-        """End a run that was cancelled before it was to begin, as if it had been claimed then."""
-        arrivals = stamped(owned.arrivals, min(self._clock.now(), start_at - 1))
-        await self._end(owned, cancelled_effects(owned.run, arrivals))
-
-    async def _end(self, owned: OwnedRun, effects: Effects) -> None:
-        """Write an end that the code has no say in."""
-        if await self._write(owned, effects, None):
-            final = event_of(effects.events[-1])
-            self._worker.closings.announce(owned.run.run_id, final)
-            self._worker.notifier.publish([run_topic(owned.run.run_id), CALLED_OFF, MESSAGES])
-        for attempt in owned.local.values():
-            self._activities.give_up(attempt)
-        self._drop_outcomes(owned)
-        self._owned.discard(owned)
-
-    async def _block(self, owned: OwnedRun, error: BaseException) -> None:
-        """Set a run apart whose code, history or messages cannot be worked with."""
-        await self._set_apart(owned, _reason(error), _BLOCKED_RETRY)
-
-    async def _set_apart(self, owned: OwnedRun, reason: str, wait: Micros) -> None:
-        _log.error("workflow %s is BLOCKED: %s", owned.run.workflow_id, reason)
-        now = self._clock.now()
-        deadline = owned.run.deadline
-        retry_at = min(now + wait, now + wait if deadline is None else deadline)
-        effects = blocked_effects(reason, at=now, retry_at=retry_at)
-        try:
-            set_apart = await self._write(owned, effects, None)
-        except Exception as failed:
-            _log.warning("workflow %s: could not be set apart: %s", owned.run.workflow_id, failed)
-            set_apart = False
-        self._let_go(owned)
-        if not set_apart:
-            await self._owned.release(owned)
-
-    async def _abandon(self, owned: OwnedRun) -> None:
-        """Give a run back whose last write was lost, or may have been."""
-        self._let_go(owned)
-        await self._owned.release(owned)
-
-    def _let_go(self, owned: OwnedRun) -> None:
-        """Throw a run's instance away, and save the outcomes that it had been given.
-
-        They go through the store: if their turn was written after all, their tasks are gone and
-        nothing happens twice.
-        """
-        self._owned.discard(owned)
-        for incoming in [*owned.in_turn, *owned.arrivals]:
-            if incoming.attempt is not None:
-                self._activities.complete_later(incoming.attempt, incoming.event)
-        owned.in_turn, owned.arrivals = [], []
-
     def _supersede(self, owned: OwnedRun, task: WorkflowTask) -> None:
         """End an ownership that a newer claim has replaced, and begin that one."""
         if self._owned.holds(owned):
-            self._let_go(owned)
+            self._departures.let_go(owned)
         if self._owned.get(task.run.run_key) is None:
             self._begin(task)
 
@@ -463,13 +371,3 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:  # no event loop is running any more
         return None
-
-
-def _reason(error: BaseException) -> str:
-    """Why a run is blocked, for the person who looks at it."""
-    told_in_full = NonDeterministicWorkflowError | HistoryError | PayloadError
-    # A codec is somebody's code: where it failed is worth knowing.
-    if isinstance(error, told_in_full) and not isinstance(error, CodecError):
-        return str(error)
-    failure = failure_from(error)
-    return failure.traceback or f"{failure.type}: {failure.message}"
