@@ -15,6 +15,7 @@ from loom.identifiers import RunId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
 from loom.runner.lookup import chain_of, found_run, named, not_found
+from loom.runner.obstacles import Obstacles
 from loom.runner.transitions import event_of
 from loom.runner.views import execution_error
 from loom.storage.notifier import Notifier, run_topic
@@ -118,7 +119,7 @@ class Results:
     ) -> Event:
         """The final event, from this process if the run ends here, else from the store."""
         longest = LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else LONGEST_POLL
-        wait = FIRST_POLL
+        wait, obstacles = FIRST_POLL, Obstacles()
         while watch.final is None:
             watch.told.clear()
             if self._is_worked_on_here(run_id):
@@ -128,6 +129,7 @@ class Results:
             run = await found_run(self._repository, workflow_id, run_id)
             if not run.status.is_open:
                 return await self._last_event(run)
+            obstacles.look(run, self._clock.now())
             await self._clock.wait(watch.told, wait)
             wait = min(wait * 2, longest)
         return watch.final

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
+import pytest
+
 import loom
+from loom.runner import obstacles
 from tests.conditions import cut_off, eventually
 
 type Context = loom.WorkflowContext[Any, Any]
@@ -33,6 +38,22 @@ async def test_a_run_that_no_worker_has_is_waiting_for_one(app: loom.Loom) -> No
     assert info.waiting_for_worker_since == info.created_at
     (listed,) = await app.list()
     assert listed.waiting_for_worker_since == info.created_at
+
+
+async def test_who_waits_for_a_run_that_no_worker_takes_is_told(
+    app: loom.Loom, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obstacles, "PROMPT", 0)
+    handle = await app.start(Sending, id="forgotten")
+    with caplog.at_level(logging.WARNING, "loom.client"):
+        waiting = asyncio.create_task(handle.result())
+        await eventually(lambda: bool(caplog.messages))
+        async with app.worker(workflows=[Sending], activities=[pack]):
+            await handle.signal("go")
+            assert await waiting == "packed"
+    (told,) = caplog.messages
+    assert told.startswith("workflow forgotten, whose result is waited for, has not been taken")
+    assert "the queue 'default' with 'Sending', version '2'" in told
 
 
 async def test_a_run_that_waits_for_a_signal_waits_for_no_worker(app: loom.Loom) -> None:
