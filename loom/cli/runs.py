@@ -122,7 +122,8 @@ def start(
                 print_json(_as_json(handle)) if as_json else click.echo(handle.workflow_id)
                 return
             click.echo(f"Waiting for {harmless(handle.workflow_id)} ...", err=True)
-            print_json(await wait_telling(handle.result, handle))
+            goes_on = f"{handle.workflow_id} goes on: `loom show {handle.workflow_id}` shows it."
+            print_json(await wait_telling(handle.result, handle, interrupted=goes_on))
 
     asyncio.run(run())
 

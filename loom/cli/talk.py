@@ -82,8 +82,12 @@ def update(
         async with looked_at(dsn, codecs=codecs) as app:
             handle = app.handle(workflow_id)
             sent = await handle.start_update(name, payload, request_id=request_id)
+            goes_on = (
+                f"The update of {workflow_id!r} goes on: send it again with --request-id "
+                f"{sent.update_id} for its result."
+            )
             try:
-                return await wait_telling(sent.result, handle, timeout)
+                return await wait_telling(sent.result, handle, timeout, interrupted=goes_on)
             except TimeoutError:
                 raise CommandError(
                     f"workflow {workflow_id!r} has not answered the update in time. It will be "

@@ -20,11 +20,26 @@ async def wait_telling(
     wait: Callable[[float], Awaitable[Any]],
     handle: loom.WorkflowHandle[Any],
     timeout: timedelta | None = None,
+    *,
+    interrupted: str,
 ) -> Any:
     """What ``wait`` gives, which takes a timeout in seconds and is tried again and again.
 
-    Raises ``TimeoutError`` when it gives nothing in time.
+    Raises ``TimeoutError`` when it gives nothing in time. When it is interrupted, ``interrupted``
+    is told: what goes on all the same, and how to come back to it.
     """
+    try:
+        return await _wait_telling(wait, handle, timeout)
+    except asyncio.CancelledError:
+        click.echo(harmless(interrupted), err=True)
+        raise
+
+
+async def _wait_telling(
+    wait: Callable[[float], Awaitable[Any]],
+    handle: loom.WorkflowHandle[Any],
+    timeout: timedelta | None,
+) -> Any:
     told = None
     async with asyncio.timeout(seconds(timeout)) as limit:
         while True:

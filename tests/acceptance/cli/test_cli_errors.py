@@ -137,10 +137,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(sqlite_shell: Shell) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_an_interrupted_wait_says_so(sqlite_shell: Shell) -> None:
+def test_an_interrupted_wait_says_so_and_what_goes_on(sqlite_shell: Shell) -> None:
     waiting = sqlite_shell.start("start", "Double", "--input", "1", "--id", "d", "--wait")
     wait_until_told(waiting.stderr, "Waiting for d")
     waiting.send_signal(signal.SIGINT)
     _, error = waiting.communicate(timeout=DEADLINE)
     assert waiting.returncode == 130
-    assert error.endswith("loom: interrupted.\n")
+    assert error.endswith("d goes on: `loom show d` shows it.\nloom: interrupted.\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 from tests.acceptance.cli.shell import DEADLINE, Shell, wait_until_told
@@ -42,6 +43,16 @@ def test_an_update_that_nobody_answers_says_why_and_how_to_get_its_result(
     with sqlite_shell.worker():
         answer, _ = waiting.communicate(timeout=DEADLINE)
     assert json.loads(answer) == "HO"
+
+
+def test_an_interrupted_update_says_how_to_get_its_result(sqlite_shell: Shell) -> None:
+    sqlite_shell.run("start", "Talk", "--id", "t-1")
+    waiting = sqlite_shell.start("update", "t-1", "shout", '{"text": "ho"}', "--request-id", "r-1")
+    wait_until_told(waiting.stderr, "no worker has taken it for")
+    waiting.send_signal(signal.SIGINT)
+    _, error = waiting.communicate(timeout=DEADLINE)
+    assert waiting.returncode == 130
+    assert "send it again with --request-id r-1 for its result.\nloom: interrupted.\n" in error
 
 
 def test_a_query_of_a_run_that_nobody_has_begun_says_what_it_needs(sqlite_shell: Shell) -> None:
