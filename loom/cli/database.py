@@ -53,11 +53,12 @@ def downgrade(dsn: str | None, revision: str, yes: bool) -> None:
         raise click.UsageError(f"The schema can be taken back to {' or '.join(back)}.")
     stored = 0 if yes else asyncio.run(migrations.count_runs(place))
     if stored:
-        lost = "deletes them" if revision == back[-1] else "loses what only newer schemas hold"
+        them = "it" if stored == 1 else "them"
+        lost = f"deletes {them}" if revision == back[-1] else "loses what only newer schemas hold"
         raise CommandError(
             f"{without_password(place)} holds {stored:,} run{'s' * (stored != 1)}: going back to "
             f"{revision} {lost}. Repeat with --yes to do it; `loom history export --all` saves "
-            "them before."
+            f"{them} before."
         )
     _migrate(migrations.downgrade(place, revision))
     _tell(place)

@@ -66,7 +66,7 @@ def test_the_schema_goes_up_and_down_and_up(tmp_path: Path, empty_dsn: str) -> N
     assert "up to date" in shell.run("db", "check").stdout
     shell.run("start", "Double", "--input", "1")
     refused = shell.run("db", "downgrade", "base", code=1).stderr
-    assert "holds 1 run: going back to base deletes them" in refused
+    assert "holds 1 run: going back to base deletes it" in refused
     assert "loses what only newer" in shell.run("db", "downgrade", "0001", code=1).stderr
     unknown = shell.run("db", "downgrade", "0003", code=2).stderr
     assert "can be taken back to 0001 or base" in unknown
