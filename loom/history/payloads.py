@@ -22,9 +22,13 @@ from uuid import UUID
 from pydantic import AllowInfNan, ConfigDict, TypeAdapter
 from pydantic_core import from_json
 
-from loom.errors import CodecError, ConfigurationError, PayloadError
+from loom.errors import CodecError, ConfigurationError, PayloadError, StopReplay
 from loom.given import shown
 from loom.history.failures import type_name
+
+_PASSING: Final = (StopReplay, KeyboardInterrupt)
+"""What is none of a payload's business. Whatever else is raised there, such as the panic of an
+extension or a `sys.exit()`, is a failure of the user's code like any other."""
 
 
 class PayloadCodec(ABC):
@@ -65,7 +69,9 @@ class PayloadConverter:
             data = form.write(pair)
             if len(data) >= _READER_LIMITS:
                 from_json(data)
-        except Exception as error:
+        except _PASSING:
+            raise
+        except BaseException as error:
             raise PayloadError(_explain("cannot be stored", declared, error, what, of)) from error
         return self.wrap(data)
 
@@ -74,7 +80,9 @@ class PayloadConverter:
         for codec in self.codecs:
             try:
                 data = _wrap(codec, data)
-            except Exception as error:
+            except _PASSING:
+                raise
+            except BaseException as error:
                 raise CodecError(
                     f"The codec {codec.name!r} cannot encode a payload: {error}"
                 ) from error
@@ -92,7 +100,9 @@ class PayloadConverter:
             tag, value = _form(declared).read(data, by_alias=True, by_name=True)
             if declared is Any and tag in _PLAIN:
                 value = _form(_PLAIN[tag]).read(data)[1]
-        except Exception as error:
+        except _PASSING:
+            raise
+        except BaseException as error:
             raise PayloadError(_explain("cannot be read", declared, error, what, of)) from error
         return value
 
@@ -115,7 +125,9 @@ class PayloadConverter:
             )
         try:
             return codec.decode(inner)
-        except Exception as error:
+        except _PASSING:
+            raise
+        except BaseException as error:
             raise CodecError(f"The codec {name!r} cannot decode a stored payload.") from error
 
 
@@ -216,7 +228,7 @@ def _wrap(codec: PayloadCodec, data: bytes) -> bytes:
     return json.dumps({"codec": codec.name, "data": encoded}).encode()
 
 
-def _explain(problem: str, declared: Any, error: Exception, what: str, of: str) -> str:
+def _explain(problem: str, declared: Any, error: BaseException, what: str, of: str) -> str:
     whose = f"{what} {of!r}" if of else what
     # Of arguments it is the name of a type that we have made up; the reasons name each of them.
     type_of = "" if what.startswith(ARGUMENTS) else f" declared as {_tag(declared)}"
@@ -225,7 +237,7 @@ def _explain(problem: str, declared: Any, error: Exception, what: str, of: str) 
     return f"{whose}{type_of} {problem}: {reasons}{hint}"
 
 
-def _reasons(error: Exception) -> str:
+def _reasons(error: BaseException) -> str:
     """Pydantic's reasons in one line each, without its links and without our own wrapping."""
     errors = getattr(error, "errors", None)
     if errors is None:

@@ -102,7 +102,9 @@ class Judge:
             payload = self.converter.encode(
                 result, declared, "The result of activity", attempt.name
             )
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return self.failed_for_good(error)
         return ActivityCompleted(attempt.activity_id, attempt.number, payload)
 
@@ -140,7 +142,9 @@ class Judge:
         policy = self.options.policy
         try:
             again = policy.allows(error, failures)
-        except Exception as broken:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as broken:
             return self.failed_for_good(broken)
         if not again:
             return failed

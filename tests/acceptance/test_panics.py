@@ -123,3 +123,98 @@ async def test_a_turn_that_panics_sets_its_run_apart_and_keeps_what_had_arrived(
 
 async def is_blocked(handle: loom.WorkflowHandle[Any]) -> bool:
     return (await handle.info()).status is RunStatus.BLOCKED
+
+
+@loom.activity
+async def echo(text: str) -> str:
+    return text
+
+
+def unwanted(result: object) -> bool:
+    if State.panic is not None:
+        raise State.panic
+    return False
+
+
+@loom.activity(retry=loom.RetryPolicy(retry_result=unwanted))
+async def judged() -> str:
+    return "judged"
+
+
+@loom.workflow
+class Telling(loom.Workflow[str, None]):
+    async def run(self, ctx: loom.WorkflowContext[str, None]) -> str:
+        await ctx.wait_for_signal("go")
+        return await ctx.activity(echo, ctx.input)
+
+
+@loom.workflow
+class Judging(loom.Workflow[None, None]):
+    async def run(self, ctx: Context) -> str:
+        return await ctx.activity(judged)
+
+
+async def test_a_start_whose_first_turn_panics_is_set_apart_and_goes_on_later(
+    any_dsn: str, panic: BaseException
+) -> None:
+    async with loom.Loom(any_dsn, codecs=[Codec()]) as app:
+        State.panic = panic
+        async with app.worker(workflows=[Telling], activities=[echo]):
+            handle = await app.start(Telling, "kept")
+            await eventually(lambda: is_blocked(handle))
+        State.panic = None
+        async with app.worker(workflows=[Telling], activities=[echo]):
+            await handle.signal("go")
+            assert await handle.result(30) == "kept"
+
+
+async def test_an_activity_whose_arguments_panic_fails_and_its_worker_goes_on(
+    any_dsn: str, panic: BaseException
+) -> None:
+    State.panic = None
+    async with loom.Loom(any_dsn, codecs=[Codec()]) as app, app.worker(workflows=[Telling]):
+        first, second = [await app.start(Telling, "kept") for _ in range(2)]
+        await first.signal("go")
+        await eventually(lambda: has_asked(first))
+        State.panic = panic
+        async with app.worker(activities=[echo]):
+            await eventually(lambda: has_closed(first))
+            State.panic = None
+            with pytest.raises(loom.WorkflowFailedError, match="CodecError"):
+                await first.result(30)
+            await second.signal("go")
+            assert await second.result(30) == "kept"
+
+
+async def test_an_activity_whose_result_is_judged_with_a_panic_fails(
+    app: loom.Loom, panic: BaseException
+) -> None:
+    async with app.worker(workflows=[Judging], activities=[judged]):
+        State.panic = panic
+        handle = await app.start(Judging)
+        with pytest.raises(loom.WorkflowFailedError, match=type(panic).__name__):
+            await handle.result(30)
+        State.panic = None
+        assert await (await app.start(Judging)).result(30) == "judged"
+
+
+async def test_a_query_of_a_run_that_cannot_be_replayed_for_a_panic_says_so(
+    any_dsn: str, panic: BaseException
+) -> None:
+    State.panic = None
+    async with loom.Loom(any_dsn, codecs=[Codec()]) as app:
+        async with app.worker(workflows=[Shop]):
+            handle = await app.start(Shop)
+            await handle.signal("paid")
+            assert await handle.query(Shop.ask) == 1
+        State.panic = panic
+        with pytest.raises(loom.QueryError):
+            await handle.query(Shop.ask)
+
+
+async def has_asked(handle: loom.WorkflowHandle[Any]) -> bool:
+    return bool((await handle.info()).activities)
+
+
+async def has_closed(handle: loom.WorkflowHandle[Any]) -> bool:
+    return (await handle.info()).closed_at is not None
