@@ -266,8 +266,10 @@ class WorkflowTasks:
         incoming = owned.take_arrivals()
         # By a clock that was set back meanwhile it could be too early for its code to begin.
         at = max(moment(self._clock, instance), owned.run.start_at or 0)
-        due = [Stamped(event, at) for event in await self._due(owned, instance, at)]
-        decision = await self._decide(owned, instance, stamped(incoming, at) + due)
+        # What had arrived before comes first, also where it takes several turns.
+        due = [] if owned.arrivals else await self._due(owned, instance, at)
+        arrivals = stamped(incoming, at) + [Stamped(event, at) for event in due]
+        decision = await self._decide(owned, instance, arrivals)
         turn = self._turns.plan(
             instance,
             decision,

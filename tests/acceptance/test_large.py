@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -80,6 +81,38 @@ async def test_a_full_inbox_is_taken_in_several_turns(any_dsn: str) -> None:
             assert await handle.result(30) == 40 * KIB
     assert 0 < max(sizes.of_turns) <= 8 * KIB
     assert sum(sizes.of_turns) > 40 * KIB
+
+
+@loom.workflow
+class Racing(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> str:
+        try:
+            return await ctx.wait_for_signal("last", type=str, timeout=timedelta(seconds=0.5))
+        except TimeoutError:
+            return "late"
+
+
+async def test_what_is_in_a_full_inbox_comes_before_a_timeout_that_ends_later(
+    app: loom.Loom,
+) -> None:
+    async with app.worker(workflows=[Racing]):
+        handle = await app.start(Racing)
+        await eventually(lambda: has_events(handle, 2))
+    for _ in range(20):
+        await handle.signal("other", TEXT)
+    await handle.signal("last", "in time")
+    await eventually(lambda: is_due(handle))
+    async with app.worker(workflows=[Racing]):
+        assert await handle.result(30) == "in time"
+
+
+async def has_events(handle: loom.WorkflowHandle[Any], count: int) -> bool:
+    return len(await handle.history()) >= count
+
+
+async def is_due(handle: loom.WorkflowHandle[Any]) -> bool:
+    wake_at = (await handle.info()).wake_at
+    return wake_at is not None and wake_at < datetime.now(UTC)
 
 
 async def test_many_starts_at_once_are_several_writes(any_dsn: str) -> None:
