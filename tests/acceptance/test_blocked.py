@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -202,6 +203,36 @@ async def test_a_text_where_sqlite_should_have_a_number_keeps_nobody_else_from_b
         async with app.worker(workflows=[Original, Healthy]), app.worker(activities=ACTIVITIES):
             for other in others:
                 assert await other.result(10) == "packed flower"
+
+
+@pytest.mark.parametrize("column", ["lease_token", "inbox_count", "lost_owners"])
+async def test_damaged_runs_take_no_places_of_others(migrated_sqlite_dsn: str, column: str) -> None:
+    few = loom.Settings(max_owned_runs=1)
+    async with loom.Loom(migrated_sqlite_dsn, settings=few) as app:
+        for _ in range(2):
+            await app.start(Original)
+        await tamper(migrated_sqlite_dsn, f"UPDATE workflows SET {column} = 'x'")
+        handle = await app.start(Healthy)
+        async with app.worker(workflows=[Original, Healthy], activities=ACTIVITIES):
+            assert await handle.result(10) == "packed flower"
+
+
+@pytest.mark.parametrize("column", ["lease_token", "attempt", "parked_until"])
+async def test_damaged_activities_take_no_places_of_others(
+    migrated_sqlite_dsn: str, column: str
+) -> None:
+    async with loom.Loom(migrated_sqlite_dsn) as app:
+        async with app.worker(workflows=[Healthy]):
+            for _ in range(2):
+                await eventually(partial(has_activity, await app.start(Healthy)))
+            await tamper(migrated_sqlite_dsn, f"UPDATE tasks SET {column} = 'x'")
+            handle = await app.start(Healthy)
+            await eventually(lambda: has_activity(handle))
+        async with (
+            app.worker(workflows=[Healthy]),
+            app.worker(activities=ACTIVITIES, concurrency=1),
+        ):
+            assert await handle.result(10) == "packed flower"
 
 
 async def has_activity(handle: loom.WorkflowHandle[Any]) -> bool:

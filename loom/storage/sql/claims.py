@@ -158,7 +158,7 @@ def _claim_parameters(s: Statements, claim: WorkflowClaim) -> dict[str, Any]:
 
 
 def _lease(s: Statements, claim: WorkflowClaim, rows: Rows) -> Transaction[list[WorkflowTask]]:
-    runs = [run for row in rows if (run := run_state(row)).can_be_leased]
+    runs = [run_state(row) for row in rows]
     lost = {run.run_key for run in runs if run.is_taken_over_by(claim.owner)}
     for run in runs:
         run.lease(claim.owner, claim.lease_expires_at)
@@ -221,13 +221,12 @@ def claim_tasks(s: Statements, claim: ActivityClaim) -> Transaction[list[Activit
     """Take tasks that are due, oldest due first."""
     rows = yield Query(s.tasks.claim_due, _task_parameters(s, claim))
     columns = len(TASK_STATE)
-    found = [(TaskState(*row[:columns]), row[columns:]) for row in rows]
-    tasks = [(task, rest) for task, rest in found if task.can_be_leased]
-    for task, _ in tasks:
+    tasks = [TaskState(*row[:columns]) for row in rows]
+    for task in tasks:
         task.lease(claim.owner, claim.lease_expires_at)
     if tasks:
-        yield Many(s.tasks.save, [task.row() for task, _ in tasks])
-    return [_activity_task(task, rest) for task, rest in tasks]
+        yield Many(s.tasks.save, [task.row() for task in tasks])
+    return [_activity_task(task, row[columns:]) for task, row in zip(tasks, rows, strict=True)]
 
 
 async def claim_tasks_at_once(database: Database, claim: ActivityClaim) -> ActivityTasks:

@@ -24,11 +24,13 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    and_,
     bindparam,
     column,
     func,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -136,6 +138,11 @@ class SqlDialect(ABC):
         """Whether a text comes before the parameter, by code points."""
 
     @abstractmethod
+    def are_numbers(self, *columns: ColumnElement[int]) -> ColumnElement[bool]:
+        """Whether columns of numbers hold numbers in a row. A database that keeps whatever somebody
+        puts there must not have one damaged row keep its neighbours from being claimed."""
+
+    @abstractmethod
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         """The pairs that ``pair_parameters`` passes, as a table of the columns ``first`` and
         ``second``."""
@@ -209,6 +216,9 @@ class PostgresDialect(SqlDialect):
     def precedes(self, column: Column[Any], name: str) -> ColumnElement[bool]:
         return column.bool_op("~<~")(bindparam(name, type_=Text()))
 
+    def are_numbers(self, *columns: ColumnElement[int]) -> ColumnElement[bool]:
+        return true()
+
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         types = {"first": _sql_type(first), "second": _sql_type(second)}
         arrays = [bindparam(f"pairs_{name}", type_=ARRAY(type_)) for name, type_ in types.items()]
@@ -266,6 +276,10 @@ class SqliteDialect(SqlDialect):
 
     def precedes(self, column: Column[Any], name: str) -> ColumnElement[bool]:
         return column < bindparam(name, type_=Text())
+
+    def are_numbers(self, *columns: ColumnElement[int]) -> ColumnElement[bool]:
+        is_number: ColumnElement[str] = literal_column("'integer'")
+        return and_(*(func.typeof(each) == is_number for each in columns))
 
     def pairs(self, first: type[Any], second: type[Any]) -> FromClause:
         values = func.json_each(bindparam("pairs", type_=Text())).table_valued("value")

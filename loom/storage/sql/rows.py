@@ -60,14 +60,6 @@ class RunState:
         return self.closed_at is None
 
     @property
-    def can_be_leased(self) -> bool:
-        """Whether what a lease counts with are numbers: SQLite keeps whatever somebody puts into a
-        column, and one damaged row must not keep its neighbours from being claimed."""
-        return _are_numbers(
-            self.lease_token, self.inbox_count, self.inbox_consumed, self.lost_owners
-        )
-
-    @property
     def has_messages(self) -> bool:
         return self.inbox_count > self.inbox_consumed
 
@@ -255,12 +247,6 @@ class TaskState:
     start_by: Micros | None
     parked_until: Micros | None
 
-    @property
-    def can_be_leased(self) -> bool:
-        """As a run's."""
-        parked_until = self.parked_until or 0
-        return _are_numbers(self.lease_token, self.attempt, self.failures, parked_until)
-
     def is_under_way(self, token: int) -> bool:
         """Whether that attempt is held by a worker, or goes on without one."""
         is_over = self.lease_owner is None and self.parked_until is None
@@ -313,10 +299,6 @@ class TaskState:
 
 
 _TASK_ROW: Final = attrgetter(*(field.name for field in fields(TaskState)))
-
-
-def _are_numbers(*values: object) -> bool:
-    return all(isinstance(value, int) for value in values)
 
 
 def run_record(row: Row) -> RunRecord:

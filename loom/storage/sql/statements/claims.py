@@ -75,7 +75,8 @@ class ClaimStatements(StatementSet):
             _run.lease_owner == text("owner"),
             _run.lease_expires_at <= micros("now"),
         )
-        query = select(*RUN_STATE).where(_run.run_key == micros("key"), is_open(), is_free)
+        is_this = _run.run_key == micros("key")
+        query = select(*RUN_STATE).where(is_this, is_open(), is_free, self._can_be_leased)
         return self._compile(query.with_for_update())
 
     def _within_reach(self, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -98,7 +99,13 @@ class ClaimStatements(StatementSet):
     def _is_meant(self) -> ColumnElement[bool]:
         pairs = self.dialect.pairs(str, str)
         kinds = select(pairs.c.first, pairs.c.second)
-        return and_(_run.queue == text("queue"), tuple_(_run.name, _run.version).in_(kinds))
+        is_of_kind = tuple_(_run.name, _run.version).in_(kinds)
+        return and_(_run.queue == text("queue"), is_of_kind, self._can_be_leased)
+
+    @property
+    def _can_be_leased(self) -> ColumnElement[bool]:
+        counted = _run.lease_token, _run.inbox_count, _run.inbox_consumed, _run.lost_owners
+        return self.dialect.are_numbers(*counted)
 
     @property
     def _is_free_for_claimer(self) -> ColumnElement[bool]:

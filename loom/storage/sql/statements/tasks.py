@@ -149,7 +149,14 @@ class TaskStatements(StatementSet):
 
     @property
     def _is_meant(self) -> Any:
-        return and_(_task.queue == text("queue"), self.dialect.any_of(_task.name, "names"))
+        is_known = self.dialect.any_of(_task.name, "names")
+        return and_(_task.queue == text("queue"), is_known, self._can_be_leased)
+
+    @property
+    def _can_be_leased(self) -> ColumnElement[bool]:
+        parked_until = func.coalesce(_task.parked_until, _NOTHING)
+        counted = _task.lease_token, _task.attempt, _task.failures, parked_until
+        return self.dialect.are_numbers(*counted)
 
 
 class TaskClaimsAtOnce(TaskStatements):
