@@ -29,6 +29,15 @@ WORTH_SENDING: Final = 32
 """So many together are hardly dearer than in a larger batch."""
 
 
+def check_size(size: int) -> None:
+    """Raises ``StoreError`` for more bytes than an item may carry."""
+    if size > TOO_LARGE:
+        raise StoreError(
+            f"{size / 2**20:,.0f} MiB are too much to be written at once; the limit is "
+            f"{TOO_LARGE / 2**20:,.0f} MiB"
+        )
+
+
 class GroupWriter[ItemT, OutcomeT]:
     """Batches one kind of write. Each item gets its own outcome, or its own exception.
 
@@ -117,11 +126,8 @@ class GroupWriter[ItemT, OutcomeT]:
 
     async def _write_batch(self, batch: list[tuple[ItemT, asyncio.Future[OutcomeT]]]) -> None:
         try:
-            if len(batch) == 1 and (size := self._size(batch[0][0])) > TOO_LARGE:
-                raise StoreError(
-                    f"{size / 2**20:,.0f} MiB are too much to be written at once; the limit is "
-                    f"{TOO_LARGE / 2**20:,.0f} MiB"
-                )
+            if len(batch) == 1:
+                check_size(self._size(batch[0][0]))
             outcomes = await self._write([item for item, _ in batch])
             if len(outcomes) != len(batch):
                 raise StoreError(f"{len(batch)} writes had {len(outcomes)} outcomes.")

@@ -10,6 +10,7 @@ from typing import Final
 
 from loom.errors import StoreError
 from loom.identifiers import MICROS_PER_SECOND, Micros
+from loom.runner import sizes
 from loom.runner.attempts import Attempt
 from loom.runner.clock import Clock
 from loom.runner.group_writer import GroupWriter
@@ -33,7 +34,7 @@ class Heartbeats:
     ) -> None:
         self._clock = clock
         self._on_lost = on_lost
-        self._writer = GroupWriter(repository.record_heartbeats)
+        self._writer = GroupWriter(repository.record_heartbeats, size=sizes.of_heartbeat)
         self._last: dict[Attempt, Micros] = {}
         self._writing: set[asyncio.Task[None]] = set()
 

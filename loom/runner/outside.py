@@ -14,7 +14,9 @@ from loom.history.events import ActivityCompleted, ActivityFailed
 from loom.history.failures import failure_from
 from loom.history.payloads import PayloadConverter
 from loom.identifiers import END_OF_TIME, MICROS_PER_SECOND, RunKey
+from loom.runner import sizes
 from loom.runner.clock import Clock
+from loom.runner.group_writer import check_size
 from loom.runner.relations import arrival_of
 from loom.runner.task_tokens import TaskToken
 from loom.storage.notifier import MESSAGES, Notifier, activity_topic
@@ -69,6 +71,7 @@ class OutsideActivities:
         run_key = await self._run_key(task)
         retry_at = task.retry_at(self._clock.now())
         beat = Heartbeat(run_key, task.activity_id, task.token, payload, retry_at)
+        check_size(sizes.of_heartbeat(beat))
         (outcome,) = await self._repository.record_heartbeats([beat])
         _check(outcome, task)
 
@@ -83,6 +86,7 @@ class OutsideActivities:
         return ActivityCompletion(run_key, task.activity_id, task.token, self._clock.now())
 
     async def _write(self, task: TaskToken, completion: ActivityCompletion) -> None:
+        check_size(sizes.of_completion(completion))
         (outcome,) = await self._repository.complete_activity_tasks([completion])
         _check(outcome, task)
 

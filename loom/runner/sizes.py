@@ -5,6 +5,7 @@ from __future__ import annotations
 from loom.storage.records import (
     ActivityCompletion,
     Effects,
+    Heartbeat,
     Message,
     NewRun,
     Transition,
@@ -26,6 +27,10 @@ def of_start(new: NewRun) -> int:
 def of_completion(done: ActivityCompletion) -> int:
     arrival = b"" if done.arrival is None else done.arrival.payload or b""
     return len(arrival) + len(done.failure or b"") + len(done.details or b"")
+
+
+def of_heartbeat(heartbeat: Heartbeat) -> int:
+    return len(heartbeat.details or b"")
 
 
 def of_effects(effects: Effects) -> int:

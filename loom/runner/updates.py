@@ -25,8 +25,10 @@ from loom.history.events import (
 )
 from loom.history.failures import Failure
 from loom.identifiers import MessageId, RunId, RunKey, WorkflowId
+from loom.runner import sizes
 from loom.runner.calls import EncodedCall
 from loom.runner.clock import Clock
+from loom.runner.group_writer import check_size
 from loom.runner.lookup import chain_of, found_in_chain, found_run
 from loom.runner.relations import arrival_of
 from loom.runner.transitions import answer_event
@@ -61,6 +63,7 @@ class UpdateSender:
         # To that very run, or to what continues it: there the answer will be.
         while True:
             message = Message(workflow_id, update_message_id(update_id), request, run.run_id)
+            check_size(sizes.of_message(message))
             (outcome,) = await self._repository.send_messages([message], self._clock.now())
             if outcome is SendOutcome.ACCEPTED:
                 self._notifier.publish([MESSAGES])

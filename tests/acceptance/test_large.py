@@ -34,6 +34,7 @@ class Sizes(Interceptor):
     def __init__(self) -> None:
         self.of_turns: list[int] = []
         self.of_starts: list[int] = []
+        self.of_heartbeats: list[int] = []
 
     async def __call__(self, method: str, call: Call, arguments: tuple[Any, ...]) -> Any:
         if method == "write_transitions":
@@ -42,6 +43,8 @@ class Sizes(Interceptor):
         if method == "start_runs":
             new = [message for new in arguments[0] for message in new.effects.messages]
             self.of_starts.append(sum(len(one.arrival.payload or b"") for one in new))
+        if method == "record_heartbeats":
+            self.of_heartbeats.append(sum(len(beat.details or b"") for beat in arguments[0]))
         return await call()
 
 
@@ -121,6 +124,72 @@ async def test_many_starts_at_once_are_several_writes(any_dsn: str) -> None:
         await asyncio.gather(*(app.start(Taking, TEXT) for _ in range(40)))
         assert await app.count(name="Taking") == 40
     assert 0 < max(sizes.of_starts) <= 8 * KIB
+
+
+@loom.activity
+async def tell() -> None:
+    loom.heartbeat(TEXT)
+    await asyncio.sleep(0.2)
+
+
+@loom.workflow
+class Telling(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> None:
+        await asyncio.gather(*(ctx.activity(tell) for _ in range(20)))
+
+
+async def test_many_heartbeats_at_once_are_several_writes(any_dsn: str) -> None:
+    sizes = Sizes()
+    async with (
+        watched_app(any_dsn, sizes) as app,
+        app.worker(workflows=[Telling], activities=[tell]),
+    ):
+        await (await app.start(Telling)).result(30)
+    assert 0 < max(sizes.of_heartbeats) <= 8 * KIB
+
+
+TOKENS: list[str] = []
+
+
+@loom.activity
+async def leave() -> str:
+    TOKENS.append(loom.activity_info().task_token)
+    raise loom.CompleteLater
+
+
+@loom.workflow
+class Leaving(loom.Workflow[None, None]):
+    async def run(self, ctx: loom.WorkflowContext[None, None]) -> str:
+        return await ctx.activity(leave)
+
+    @loom.update
+    def change(self, text: str) -> int:
+        return len(text)
+
+
+async def test_what_is_sent_by_itself_is_refused_too_when_it_carries_too_much(
+    app: loom.Loom,
+) -> None:
+    TOKENS.clear()
+    large = TEXT * 65
+    async with app.worker(workflows=[Leaving], activities=[leave]):
+        handle = await app.start(Leaving)
+        await eventually(lambda: is_parked(handle))
+        [token] = TOKENS
+        for refused in (
+            handle.signal("text", large),
+            handle.update(Leaving.change, large),
+            app.heartbeat_activity(token, large),
+            app.complete_activity(token, large),
+        ):
+            with pytest.raises(loom.StoreError, match="too much to be written at once"):
+                await refused
+        await app.complete_activity(token, "small")
+        assert await handle.result(30) == "small"
+
+
+async def is_parked(handle: loom.WorkflowHandle[Any]) -> bool:
+    return any(each.is_parked for each in (await handle.info()).activities)
 
 
 async def test_a_start_that_carries_too_much_is_refused(app: loom.Loom) -> None:
