@@ -10,6 +10,7 @@ import pytest
 
 import loom
 from loom import RunStatus
+from loom.storage.sql.changes import in_parts
 from tests.conditions import eventually
 from tests.faults import Call, Interceptor, watched_app
 
@@ -24,6 +25,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a KiB were eight MiB."""
     monkeypatch.setattr("loom.runner.group_writer.MAX_BYTES", 8 * KIB)
     monkeypatch.setattr("loom.runner.owned_run.MAX_BYTES", 8 * KIB)
+    monkeypatch.setattr("loom.storage.sql.changes.MAX_BYTES", 8 * KIB)
     for module in ("group_writer", "starts"):
         monkeypatch.setattr(f"loom.runner.{module}.TOO_LARGE", 64 * KIB)
 
@@ -107,6 +109,33 @@ async def test_what_is_in_a_full_inbox_comes_before_a_timeout_that_ends_later(
     await eventually(lambda: is_due(handle))
     async with app.worker(workflows=[Racing]):
         assert await handle.result(30) == "in time"
+
+
+@loom.workflow
+class Moving(loom.Workflow[list[str], None]):
+    """Takes a signal in each of its runs, and leaves the others to the next."""
+
+    async def run(self, ctx: loom.WorkflowContext[list[str], None]) -> list[str]:
+        text = await ctx.wait_for_signal("text", type=str)
+        taken = [*ctx.input, text.strip()]
+        if len(taken) < 20:
+            ctx.continue_as_new(taken)
+        return taken
+
+
+async def test_a_full_inbox_moves_whole_to_the_run_that_continues(app: loom.Loom) -> None:
+    handle = await app.start(Moving, [])
+    for number in range(20):
+        await handle.signal("text", f"{number:1024}")
+    async with app.worker(workflows=[Moving]):
+        assert await handle.result(30) == [str(number) for number in range(20)]
+
+
+def test_messages_are_inserted_in_parts_none_of_which_is_too_large() -> None:
+    rows = [(number, bytes(kib * KIB)) for number, kib in enumerate([3, 5, 1, 9, 2, 0, 7])]
+    parts = [[row[0] for row in part] for part in in_parts(rows)]
+    assert parts == [[0, 1], [2], [3], [4, 5], [6]]
+    assert [list(part) for part in in_parts([(1, None)])] == [[(1, None)]]
 
 
 async def has_events(handle: loom.WorkflowHandle[Any], count: int) -> bool:

@@ -6,7 +6,8 @@ ones before it did, and the database sees one statement per table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from loom.identifiers import MessageId, Micros, RunId, RunKey, WorkerId, WorkflowId
 from loom.storage.records import (
@@ -26,6 +27,9 @@ from loom.storage.sql.transactions import Many, Query, Transaction
 type Address = tuple[WorkflowId, RunId | None]
 type TaskKey = tuple[RunKey, int]
 type Delivery = tuple[RunKey, MessageId]
+
+MAX_BYTES: Final = 64 * 2**20
+"""What a statement that inserts messages carries at the most, unless it is one message alone."""
 
 
 class Changes:
@@ -195,7 +199,8 @@ class Changes:
         yield from _many(s.history.insert_event, self._events)
         yield from self._flush_tasks(s)
         # In this order, so that what was sent to a run that then closed goes too.
-        yield from _many(s.history.insert_message, self._messages)
+        for part in in_parts(self._messages):
+            yield from _many(s.history.insert_message, part)
         yield from _many(s.history.consume, sorted(self._consumed.items()))
         yield from _many(s.history.insert_log, self._logs)
         yield from _many(s.history.insert_answer, self._answers)
@@ -218,6 +223,19 @@ class Changes:
         saved = [task.row() for _, task in sorted(self._saved_tasks.items())]
         yield from _many(s.tasks.save, saved)
         yield from _many(s.tasks.insert, list(self._new_tasks.values()))
+
+
+def in_parts(messages: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows of messages, as many at a time as a statement may carry: a run that continues as new
+    leaves all of its inbox at once."""
+    begin = size = 0
+    for index, row in enumerate(messages):
+        payload = row[-1]
+        size += len(payload or b"")
+        if size > MAX_BYTES and index > begin:
+            yield messages[begin:index]
+            begin, size = index, len(payload or b"")
+    yield messages[begin:]
 
 
 def _many(statement: RowsStatement, rows: Sequence[Row]) -> Transaction[None]:
