@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from loom.errors import WorkflowNotFoundError
-from loom.identifiers import RunId, WorkflowId
-from loom.storage.records import RunRecord
+from loom.identifiers import RunId, RunKey, WorkflowId
+from loom.storage.records import RunFilter, RunRecord
 from loom.storage.repository import RunRepository
 
 
@@ -25,11 +25,24 @@ async def found_in_chain(
     newest that continues it."""
     run = await repository.find_run(workflow_id, run_id)
     if run is None and run_id is not None:
-        newest = await repository.find_run(workflow_id)
-        run = newest if newest is not None and chain_of(newest) == run_id else None
+        run = await newest_of_chain(repository, workflow_id, run_id)
     if run is None:
         raise not_found(workflow_id, run_id)
     return run
+
+
+async def newest_of_chain(
+    repository: RunRepository, workflow_id: WorkflowId, chain: RunId
+) -> RunRecord | None:
+    """The newest run of the chain that began with a run, also when its workflow id has been used
+    again since; ``None`` when none of them is there."""
+    before: RunKey | None = None
+    while runs := await repository.list_runs(RunFilter(workflow_id=workflow_id, before=before)):
+        for run in runs:
+            if chain_of(run) == chain:
+                return run
+        before = runs[-1].run_key
+    return None
 
 
 def chain_of(run: RunRecord) -> RunId:

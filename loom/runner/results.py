@@ -14,7 +14,7 @@ from loom.history.payloads import PayloadConverter
 from loom.identifiers import RunId, WorkflowId
 from loom.runner.clock import Clock
 from loom.runner.closings import Closings
-from loom.runner.lookup import chain_of, found_run, named, not_found
+from loom.runner.lookup import chain_of, found_run, named, newest_of_chain, not_found
 from loom.runner.obstacles import Obstacles
 from loom.runner.transitions import event_of
 from loom.runner.views import execution_error
@@ -87,17 +87,19 @@ class Results:
         self, workflow_id: WorkflowId, run_id: RunId | None
     ) -> tuple[RunId, Event]:
         """The last run that continues this one, and how it has ended."""
-        chain, passed = run_id, set[RunId]()
+        passed = set[RunId]()
         if run_id is None:
             run = await found_run(self._repository, workflow_id)
             chain, run_id = chain_of(run), run.run_id
+        else:
+            chain = run_id
         while True:
             try:
                 final = await self._final_event(workflow_id, run_id)
             except WorkflowNotFoundError:
                 # Deleted, while others continue it; or it never came here, nor what follows it.
-                newest = await found_run(self._repository, workflow_id)
-                if chain_of(newest) != chain or newest.run_id in passed | {run_id}:
+                newest = await self._newest_like(workflow_id, chain)
+                if newest is None or newest.run_id in passed | {run_id}:
                     raise
                 run_id = newest.run_id
                 continue
@@ -106,6 +108,12 @@ class Results:
                 return run_id, final
             passed.add(run_id)
             run_id = next_run_id
+
+    async def _newest_like(self, workflow_id: WorkflowId, run_id: RunId) -> RunRecord | None:
+        """The newest run of the chain that a run belongs to, or began if it is gone."""
+        run = await self._repository.find_run(workflow_id, run_id)
+        chain = run_id if run is None else chain_of(run)
+        return await newest_of_chain(self._repository, workflow_id, chain)
 
     async def _final_event(self, workflow_id: WorkflowId, run_id: RunId) -> Event:
         with (

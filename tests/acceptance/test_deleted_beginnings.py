@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,3 +114,58 @@ async def test_the_handle_of_a_start_ends_the_run_that_is_open(any_dsn: str) -> 
         await handle.terminate()
         [run] = await app.list(id="kid")
         assert run.status is RunStatus.TERMINATED
+
+
+@loom.workflow
+class Counting(loom.Workflow[int, None]):
+    async def run(self, ctx: loom.WorkflowContext[int, None]) -> str:
+        await ctx.wait_for_signal("on")
+        if ctx.input:
+            ctx.continue_as_new(ctx.input - 1)
+        return "end"
+
+
+async def delete_run(dsn: str, workflow_id: str, run_id: str) -> None:
+    store = await open_store(dsn)
+    try:
+        run = await store.repository.find_run(workflow_id, run_id)
+        assert run is not None
+        assert await store.repository.delete_runs([run.run_key]) == 1
+    finally:
+        await store.close()
+
+
+async def test_the_handle_of_a_later_run_gets_the_result_although_what_follows_it_is_gone(
+    any_dsn: str,
+) -> None:
+    async with loom.Loom(any_dsn) as app, app.worker(workflows=[Counting]):
+        await app.start(Counting, 3, id="c")
+        for length in (2, 3, 4):
+            await app.handle("c").signal("on")
+            await eventually(partial(has_runs, app, length))
+        _, third, second, _ = await app.list(id="c")
+        await delete_run(any_dsn, "c", third.run_id)
+        await app.handle("c").signal("on")
+        assert await app.handle("c", run_id=second.run_id).result(30) == "end"
+
+
+async def test_a_chain_that_has_ended_is_found_also_when_its_id_is_used_again(
+    any_dsn: str,
+) -> None:
+    async with loom.Loom(any_dsn) as app, app.worker(workflows=[Counting]):
+        handle = await app.start(Counting, 1, id="c")
+        await handle.signal("on")
+        await eventually(partial(has_runs, app, 2))
+        await handle.signal("on")
+        assert await handle.result(30) == "end"
+        assert handle.run_id is not None
+        await delete_run(any_dsn, "c", handle.run_id)
+        await app.start(Counting, 1, id="c")
+        assert await handle.result(30) == "end"
+        for refused in (handle.signal("on"), handle.terminate()):
+            with pytest.raises(loom.WorkflowClosedError):
+                await refused
+
+
+async def has_runs(app: loom.Loom, count: int) -> bool:
+    return await app.count(id="c") == count
