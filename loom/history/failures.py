@@ -31,7 +31,8 @@ class Failure:
 
 
 def failure_from(error: BaseException, kind: FailureKind = FailureKind.ERROR) -> Failure:
-    """Describe an exception, its causes included. Never raises, whatever the exception does."""
+    """Describe an exception, its causes included. Never raises, whatever the exception does; only
+    a ``KeyboardInterrupt`` goes through."""
     return Failure(
         type=storable(type_name(type(error)), MAX_MESSAGE),
         message=storable(_text_of(error), MAX_MESSAGE),
@@ -50,14 +51,18 @@ def type_name(cls: type) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
         return f"<its str() raised {type(broken).__name__}>"
 
 
 def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception as broken:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
         return f"<its traceback could not be written: {type(broken).__name__}>"
 
 

@@ -53,6 +53,17 @@ def test_an_exception_whose_text_raises_is_described_all_the_same(error: Excepti
     assert "Hostile" in failure.traceback
 
 
+class Panicking(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+
+def test_an_exception_whose_text_ends_the_process_does_not() -> None:
+    failure = failure_from(raised(Panicking()))
+    assert failure.message == "<its str() raised SystemExit>"
+    assert "Panicking" in failure.traceback
+
+
 def test_causes_are_part_of_the_traceback() -> None:
     error = ValueError("outer")
     error.__cause__ = raised(KeyError("inner"))
