@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from loom.history.events import ActivityFailed, ArrivalEvent
@@ -18,17 +18,25 @@ def are_deadlines_due(due: Sequence[ArrivalEvent]) -> bool:
 
 
 def really_due(
-    due: Sequence[ArrivalEvent], tasks: Sequence[PendingTask], local: LocalCalls | None = None
+    due: Sequence[ArrivalEvent],
+    tasks: Sequence[PendingTask],
+    local: Container[int] = (),
+    calls: LocalCalls | None = None,
 ) -> list[ArrivalEvent]:
     """Without the deadlines that were kept: the task is gone, with its outcome on the way to the
-    run, or it was begun in time. Local activities have no tasks."""
+    run, or it was begun in time. Local activities, whose ids are given, have no tasks; ``calls``
+    are those that have been begun here."""
     by_id = {task.activity_id: task for task in tasks}
     checked: list[ArrivalEvent] = []
     for event in due:
         if not isinstance(event, ActivityFailed):
             checked.append(event)
-        elif local is not None and (attempt := local.attempt(event.activity_id)) is not None:
-            checked.append(replace(event, attempt=attempt))
+        elif event.activity_id in local:
+            if calls is None:
+                # Its time ran out before anybody took the run over.
+                checked.append(event)
+            elif (attempt := calls.attempt(event.activity_id)) is not None:
+                checked.append(replace(event, attempt=attempt))
         elif (task := by_id.get(event.activity_id)) and _has_passed(event, task):
             checked.append(_told(event, task))
     return checked

@@ -60,7 +60,7 @@ class LocalCalls:
         return bool(self._outcomes)
 
     def attempt(self, activity_id: int) -> int | None:
-        """Which attempt is running; ``None`` when it is no local activity that runs here."""
+        """Which attempt is running; ``None`` when none is any more."""
         call = self._running.get(activity_id)
         return None if call is None else call.attempt.number
 

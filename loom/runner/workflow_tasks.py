@@ -322,7 +322,7 @@ class WorkflowTasks:
         if not are_deadlines_due(due):
             return due
         tasks = await self._worker.repository.list_tasks(owned.run_key)
-        return really_due(due, tasks, owned.calls)
+        return really_due(due, tasks, instance.awaited_local_calls, owned.calls)
 
     async def _write(self, owned: OwnedRun, effects: Effects, consumed: int | None) -> bool:
         transition = Transition(

@@ -233,6 +233,32 @@ async def test_a_long_one_is_run_again_when_its_worker_is_gone(any_dsn: str, end
             assert (await handle.result(30))[0] == "again"
 
 
+async def test_its_time_is_up_though_nobody_had_the_run_by_then(any_dsn: str) -> None:
+    @loom.workflow
+    class Calling(loom.Workflow[float, Any]):
+        async def run(self, ctx: loom.WorkflowContext[float, Any]) -> str:
+            limited = loom.with_options(long, schedule_to_close_timeout=ctx.input)
+            try:
+                return await ctx.local_activity(limited)
+            except loom.ActivityTimeoutError as error:
+                return str(error.timeout)
+
+    async def trial(limit: float) -> None:
+        EXECUTIONS.clear()
+        settings = loom.Settings(shutdown_grace_seconds=0)
+        async with loom.Loom(any_dsn, settings=settings) as app:
+            async with app.worker(workflows=[Calling]):
+                handle = await app.start(Calling, limit)
+                await eventually(lambda: EXECUTIONS["long"] == 1, limit)
+            # Another than its worker looks at the time now.
+            await asyncio.sleep(limit)
+            async with app.worker(workflows=[Calling]):
+                assert await handle.result(30) == "schedule_to_close"
+        assert EXECUTIONS["long"] == 1
+
+    await given_time(trial, 0.5, 2, 10)
+
+
 async def test_cancelling_the_run_stops_it(any_dsn: str) -> None:
     begun, stopped = asyncio.Event(), asyncio.Event()
 
