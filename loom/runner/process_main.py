@@ -67,13 +67,34 @@ def serve(connection: Connection) -> None:
             data = connection.recv_bytes()
         except EOFError:
             return
-        connection.send_bytes(_answer(data, connection))
+        way_back = _WayBack(connection)
+        way_back.end(_answer(data, way_back))
 
 
-def _answer(data: bytes, connection: Connection) -> bytes:
+class _WayBack:
+    """What one call says, from whichever of its threads: one message after the other, and nothing
+    after its end, when the pipe is the next call's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._has_ended = False
+
+    def beat(self, details: bytes | None) -> None:
+        with self._lock:
+            if not self._has_ended:
+                self._connection.send_bytes(pickle.dumps(Beat(details)))
+
+    def end(self, answer: bytes) -> None:
+        with self._lock:
+            self._has_ended = True
+            self._connection.send_bytes(answer)
+
+
+def _answer(data: bytes, way_back: _WayBack) -> bytes:
     try:
         request: Request = pickle.loads(data)
-        access = _PipeAccess(connection, request)
+        access = _PipeAccess(way_back, request)
         info = request.info
         told = ActivityInfo(
             info.activity,
@@ -113,12 +134,11 @@ class _PipeAccess(AttemptAccess):
     cancelled = False
     # One that is cancelled is killed.
 
-    def __init__(self, connection: Connection, request: Request) -> None:
-        self._connection = connection
+    def __init__(self, way_back: _WayBack, request: Request) -> None:
+        self._way_back = way_back
         self._token = request.task_token
         self._details = request.details
         self._converter = PayloadConverter()
-        self._lock = threading.Lock()
 
     @property
     def task_token(self) -> str:
@@ -127,9 +147,9 @@ class _PipeAccess(AttemptAccess):
         return self._token
 
     def heartbeat(self, details: Any) -> None:
-        data = None if details is None else self._converter.encode(details, Any, HEARTBEAT)
-        with self._lock:
-            self._connection.send_bytes(pickle.dumps(Beat(data)))
+        self._way_back.beat(
+            None if details is None else self._converter.encode(details, Any, HEARTBEAT)
+        )
 
     def heartbeat_details(self, declared: Any) -> Any:
         details = self._details

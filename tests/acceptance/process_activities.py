@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,3 +83,28 @@ def too_silent(path: str) -> None:
 @loom.activity(executor="process")
 def later() -> int:
     raise loom.CompleteLater
+
+
+@loom.activity(executor="process")
+def leave_a_beating_thread(seconds: float) -> str:
+    """Its heartbeats go on while it returns something large, and after that."""
+    over_at, begun = time.monotonic() + seconds, threading.Event()
+
+    def beat() -> None:
+        while time.monotonic() < over_at:
+            loom.heartbeat("of another")
+            begun.set()
+
+    threading.Thread(target=copy_context().run, args=(beat,), daemon=True).start()
+    begun.wait()
+    return "x" * 2_000_000
+
+
+@loom.activity(executor="process", retry_count=1)
+def hear() -> object:
+    """Takes its time, and tells what was said by its own first attempt."""
+    time.sleep(0.2)
+    info = loom.activity_info()
+    if info.attempt == 1:
+        raise ValueError("again")
+    return info.heartbeat_details()

@@ -166,6 +166,19 @@ async def test_it_is_killed_when_it_runs_out_of_time(
         await eventually(lambda: not is_alive(process))
 
 
+async def test_threads_that_it_leaves_behind_disturb_neither_its_end_nor_the_next_call(
+    memory_dsn: str,
+) -> None:
+    @loom.workflow
+    class Calling(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> list[Any]:
+            large = await ctx.activity(activities.leave_a_beating_thread, 1.0)
+            return [len(large), await ctx.activity(activities.hear)]
+
+    async with loom.Loom(memory_dsn) as app, app.worker(workflows=[Calling], activities=ALL):
+        assert await (await app.start(Calling)).result(60) == [2_000_000, None]
+
+
 def test_what_cannot_be_imported_by_a_process_is_refused() -> None:
     with pytest.raises(loom.DefinitionError, match="at the top level of its module"):
 
