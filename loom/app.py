@@ -178,8 +178,13 @@ class Loom(StartsRuns, FindsRuns):
 
     async def _open(self) -> Opened:
         store = await self._open_store()
-        clock = self._make_clock()
-        await clock.synchronise(store.repository)
+        try:
+            clock = self._make_clock()
+            await clock.synchronise(store.repository)
+        except BaseException:
+            # There is no application yet, whose end would close it.
+            await store.close()
+            raise
         client = Client(
             store=store,
             converter=self._converter,

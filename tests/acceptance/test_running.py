@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 import loom
 from loom import RunStatus
+from loom.runner.clock import Clock
+from loom.storage.store import Store
 
 
 class OrderInput(TypedDict):
@@ -233,6 +235,39 @@ async def test_an_application_that_is_not_open_says_so(memory_dsn: str) -> None:
         app.handle("x")
     async with app:
         assert len(await app.list()) == 1
+
+
+@pytest.mark.parametrize("error", [loom.StoreUnavailableError("away"), asyncio.CancelledError()])
+async def test_an_application_that_cannot_be_opened_leaves_no_database_open(
+    any_dsn: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Store] = []
+    closed: list[Store] = []
+
+    class Watched(loom.Loom):
+        async def _open_store(self) -> Store:
+            store = await super()._open_store()
+            opened.append(store)
+            close = store.close
+
+            async def closing() -> None:
+                closed.append(store)
+                await close()
+
+            monkeypatch.setattr(store, "close", closing)
+            return store
+
+        def _make_clock(self) -> Clock:
+            clock = super()._make_clock()
+            monkeypatch.setattr(clock, "synchronise", failing)
+            return clock
+
+    async def failing(repository: object) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await Watched(any_dsn).__aenter__()
+    assert opened == closed != []
 
 
 async def test_an_application_may_be_left_in_another_task_than_it_was_entered(
