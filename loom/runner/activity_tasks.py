@@ -115,7 +115,8 @@ class ActivityTasks:
         self._held.add_task(attempt.run_key, attempt.activity_id, attempt.token)
         attempt.has_slot = True
         self._running[attempt] = None
-        attempt.task = asyncio.create_task(self._run(attempt), name=f"loom-activity-{attempt.name}")
+        name = f"loom-activity-{attempt.name}"
+        attempt.task = self.execution.begin(self._run(attempt), name)
         attempt.task.add_done_callback(partial(self._end, attempt))
 
     def _start_claimed(self, task: ActivityTask) -> None:

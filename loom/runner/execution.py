@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -37,6 +37,16 @@ class Execution:
     threads: Executor
     processes: ActivityProcesses
     on_heartbeat: Callable[[Attempt], None]
+    surroundings: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """The context variables of whoever made the worker."""
+
+    def begin[T](self, code: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """A task for an attempt, or for all of one call.
+
+        It finds the worker's context variables: those of whoever happens to begin it are another
+        activity's, or those of the caller who started the run.
+        """
+        return asyncio.create_task(code, name=name, context=self.surroundings.copy())
 
     async def run(self, attempt: Attempt, definition: ActivityDefinition) -> AttemptOutcome:
         """Run one attempt to its outcome.

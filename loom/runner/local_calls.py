@@ -102,7 +102,7 @@ class LocalCalls:
         self._running[attempt.activity_id] = call
         definition = self._runner.definition(asked)
         name = f"loom-local-activity-{attempt.name}"
-        call.task = asyncio.create_task(self._runner.run(call, definition), name=name)
+        call.task = self._runner.begin(call, definition, name)
         call.task.add_done_callback(lambda task: self._end(call, task))
 
     def _stop(self, activity_id: int) -> None:
@@ -198,7 +198,12 @@ class LocalActivities:
                     calls.follow(instance)
                 return decision
 
-    async def run(
+    def begin(
+        self, call: _Call, definition: ActivityDefinition, name: str
+    ) -> asyncio.Task[ActivityCompleted | ActivityFailed]:
+        return self._execution.begin(self._run(call, definition), name)
+
+    async def _run(
         self, call: _Call, definition: ActivityDefinition
     ) -> ActivityCompleted | ActivityFailed:
         """All the attempts of one call."""

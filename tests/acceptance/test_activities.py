@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -301,3 +302,36 @@ async def test_an_activity_that_cancels_its_own_task_counts_as_lost(any_dsn: str
         handle = await app.start(Calling)
         with pytest.raises(loom.WorkflowExecutionError, match="ActivityLostError"):
             await handle.result(30)
+
+
+async def test_an_activity_finds_the_context_variables_of_its_worker_and_of_nobody_else(
+    app: loom.Loom,
+) -> None:
+    tenant = ContextVar("tenant", default="nobody")
+
+    @loom.activity
+    async def become(name: str) -> str:
+        before = tenant.get()
+        tenant.set(name)
+        return before
+
+    @loom.activity
+    def become_in_thread(name: str) -> str:
+        before = tenant.get()
+        tenant.set(name)
+        return before
+
+    @loom.workflow
+    class Becoming(loom.Workflow[Any, Any]):
+        async def run(self, ctx: Context) -> list[str]:
+            found = []
+            for name in ("a", "b"):
+                found.append(await ctx.activity(become, name))
+                found.append(await ctx.activity(become_in_thread, name))
+                found.append(await ctx.local_activity(become, name))
+            return found
+
+    tenant.set("worker")
+    async with app.worker(workflows=[Becoming], activities=[become, become_in_thread]):
+        tenant.set("client")
+        assert await (await app.start(Becoming)).result(30) == ["worker"] * 6
