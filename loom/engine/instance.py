@@ -112,7 +112,7 @@ class WorkflowInstance(RunRuntime):
         the decision. Raises whatever halted the instance; it must then be thrown away, and takes
         no more turns.
         """
-        if self._loop.halted and self.is_open:
+        if self.is_void:
             raise LoomError("This instance has been halted, and a turn of it would be void.")
         self._recorder.turn = turn = []
         self._log.lines = []
@@ -135,6 +135,11 @@ class WorkflowInstance(RunRuntime):
         relatives = Relatives(self.workflow_id, self.run_id, self._parent, children, self._carried)
         answers = self._updates.take_answers()
         return Decision(turn, self._log.lines, self.status, self.wake_at, relatives, taken, answers)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it has been halted before the run's end: whatever it did would not count."""
+        return self._loop.halted and self.is_open
 
     def take_due(self, now: Micros) -> list[ArrivalEvent]:
         """What has come about because its moment has passed; each is given out once.
@@ -159,7 +164,8 @@ class WorkflowInstance(RunRuntime):
         of its own, since what it has made cannot be copied.
 
         Raises ``QueryError`` when nobody answers it, and ``QueryFailedError`` when whoever does
-        raises or tries to change something.
+        raises or tries to change something. When it has reached what the code waits for, past the
+        copy, the instance is void.
         """
         handlers, workflow = self._workflow.handlers, self._handlers.workflow
         if not self._is_for_reading:
@@ -172,6 +178,8 @@ class WorkflowInstance(RunRuntime):
                 return answer(handlers, workflow, name, payload, self._converter)
         finally:
             self._log.pass_on()
+            if self._recorder.disturbed:
+                self.unwind()
 
     def _copied(self, workflow: Any) -> Any:
         """The object of the run's code as a copy, whose changes are of no consequence."""

@@ -31,7 +31,7 @@ class InstanceCache:
         entry = self._instances.pop(run_key, None)
         if entry is None:
             return None
-        if entry[0] != sequence:
+        if entry[0] != sequence or entry[1].is_void:
             entry[1].unwind()
             return None
         return entry[1]
@@ -39,7 +39,9 @@ class InstanceCache:
     def look(self, run_key: RunKey, sequence: int) -> WorkflowInstance | None:
         """The same without taking it out, as if nobody had looked."""
         entry = self._instances.get(run_key)
-        return entry[1] if entry is not None and entry[0] == sequence else None
+        if entry is None or entry[0] != sequence or entry[1].is_void:
+            return None
+        return entry[1]
 
     def discard(self, run_key: RunKey) -> None:
         entry = self._instances.pop(run_key, None)

@@ -92,6 +92,11 @@ class OwnedRun:
         return bool(self.local) or (self.calls is not None and self.calls.are_running)
 
     @property
+    def is_void(self) -> bool:
+        """Whether its instance is of no use any more: a query has reached into it."""
+        return self.instance is not None and self.instance.is_void
+
+    @property
     def run_key(self) -> RunKey:
         return self.run.run_key
 

@@ -116,7 +116,7 @@ class Ownership:
         owned = self._owned.get(run.run_key)
         if owned is None:
             return self._cache.look(run.run_key, run.sequence)
-        is_there = not owned.busy and owned.sequence == run.sequence
+        is_there = not owned.busy and not owned.is_void and owned.sequence == run.sequence
         return owned.instance if is_there else None
 
     def discard(self, owned: OwnedRun) -> None:

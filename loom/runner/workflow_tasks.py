@@ -205,6 +205,9 @@ class WorkflowTasks:
             self._supersede(owned, owned.next_task)
 
     async def _take_turns(self, owned: OwnedRun) -> None:
+        if owned.is_void:
+            await self._departures.abandon(owned)
+            return
         owned.end_if_overdue(self._clock)
         if (owned.instance is None or owned.poison is not None) and owned.termination is not None:
             await self._departures.terminate(owned)

@@ -206,3 +206,42 @@ async def test_a_query_that_meddles_changes_nothing(app: loom.Loom) -> None:
             await handle.query(Meddled.set)
         await handle.signal("end")
         assert await handle.result(30) == [1]
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_query_that_reaches_past_its_copy_leaves_the_run_as_it_was(
+    app: loom.Loom, is_held: bool
+) -> None:
+    may_end = asyncio.Event()
+
+    @loom.activity
+    async def hold() -> str:
+        await may_end.wait()
+        return "held"
+
+    @loom.workflow
+    class Reached(loom.Workflow[None, None]):
+        async def run(self, ctx: Context) -> list[str]:
+            event = asyncio.Event()
+            # A function is no part of a copy.
+            self.wake = lambda: event.set()
+            holding = asyncio.ensure_future(ctx.activity(hold)) if is_held else None
+            await event.wait()
+            return ["woken"] if holding is None else ["woken", await holding]
+
+        @loom.signal
+        def go_on(self) -> None:
+            self.wake()
+
+        @loom.query
+        def meddle(self) -> None:
+            self.wake()
+
+    async with app.worker(workflows=[Reached], activities=[hold]):
+        handle = await app.start(Reached)
+        for _ in range(2):
+            with pytest.raises(loom.QueryFailedError, match="may only look"):
+                await handle.query(Reached.meddle)
+        await handle.signal(Reached.go_on)
+        may_end.set()
+        assert await handle.result(30) == (["woken", "held"] if is_held else ["woken"])
