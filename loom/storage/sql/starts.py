@@ -1,8 +1,9 @@
 """Starting runs: those that clients ask for, and those that turns start.
 
 A workflow id can be waited for: in Postgres, whoever inserts a run waits for others who have
-inserted or closed one of the same id and not committed. So ids are taken in one order, before
-anything else is changed, the ends of runs that make room for new ones in their place among them.
+inserted one of the same id, or changed the open one, and not committed. So ids are taken in one
+order, before anything else is changed, the ends of runs that make room for new ones in their place
+among them.
 """
 
 from __future__ import annotations

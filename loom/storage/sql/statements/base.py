@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    select,
     update,
 )
 
@@ -42,6 +43,14 @@ def is_open() -> ColumnElement[bool]:
 def materialized(query: Select[Any], name: str) -> CTE:
     """A part that is worked out once by itself, also where a statement looks at a row again."""
     return query.cte(name).prefix_with("MATERIALIZED")
+
+
+def are_locked(locked: CTE) -> ColumnElement[bool]:
+    """Whether there are rows that a part of the statement locks: known only when it has locked all
+    of them. Whoever changed the first before the last was locked would wait with it, while others
+    wait for its workflow id who may hold that last one."""
+    number = select(func.count()).select_from(locked).scalar_subquery()
+    return number > literal_column("0")
 
 
 class StatementSet:

@@ -11,9 +11,7 @@ from sqlalchemy import (
     FromClause,
     and_,
     delete,
-    func,
     insert,
-    literal_column,
     or_,
     select,
     update,
@@ -21,7 +19,7 @@ from sqlalchemy import (
 
 from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
 from loom.storage.sql.schema import inbox, tasks, workflows
-from loom.storage.sql.statements.base import StatementSet, is_open, types_of
+from loom.storage.sql.statements.base import StatementSet, are_locked, is_open, types_of
 from loom.storage.sql.statements.messages import CONTENT, counted_in, not_before_start
 
 _run: Final = workflows.c
@@ -69,7 +67,6 @@ def _under_way(ends: FromClause) -> CTE:
         .with_for_update(of=workflows)
         .cte("in_locked_runs")
     )
-    locked_runs = select(func.count()).select_from(in_locked_runs).scalar_subquery()
     ends = in_locked_runs
     is_under_way = and_(
         _task.run_key == ends.c.run_key,
@@ -79,7 +76,7 @@ def _under_way(ends: FromClause) -> CTE:
     )
     return (
         select(*ends.c)
-        .where(is_under_way, locked_runs > literal_column("0"))
+        .where(is_under_way, are_locked(in_locked_runs))
         .order_by(_task.run_key, _task.activity_id)
         .with_for_update(of=tasks)
         .cte("under_way")

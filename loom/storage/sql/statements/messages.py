@@ -25,7 +25,13 @@ from sqlalchemy import (
 
 from loom.storage.sql.dialects import PostgresDialect, SqlType, Statement
 from loom.storage.sql.schema import answers, events, inbox, workflows
-from loom.storage.sql.statements.base import StatementSet, is_open, materialized, types_of
+from loom.storage.sql.statements.base import (
+    StatementSet,
+    are_locked,
+    is_open,
+    materialized,
+    types_of,
+)
 
 _run: Final = workflows.c
 CONTENT: Final = list(inbox.columns)[2:]
@@ -84,13 +90,14 @@ def _is_in(table: FromClause, found: FromClause) -> ColumnElement[bool]:
 
 def _counted(found: CTE) -> CTE:
     """Runs with their messages counted in, as ``RunState.receive`` does."""
-    message = (
+    in_locked_runs = (
         select(*found.c)
         .where(_run.run_key == found.c.run_key)
         .order_by(_run.run_key)
         .with_for_update(of=workflows)
         .cte("in_locked_runs")
-    ).c
+    )
+    message = in_locked_runs.c
     is_unchanged = and_(
         _run.run_key == message.run_key,
         is_open(),
@@ -99,7 +106,8 @@ def _counted(found: CTE) -> CTE:
     begins_at = not_before_start(message.sent_at)
     wanted_at = case((message.is_urgent == literal_column("1"), message.sent_at), else_=begins_at)
     told = message.workflow_id, *(message[column.name] for column in CONTENT)
-    counted = update(workflows).where(is_unchanged).values(counted_in(wanted_at))
+    counted = update(workflows).where(is_unchanged, are_locked(in_locked_runs))
+    counted = counted.values(counted_in(wanted_at))
     return counted.returning(_run.run_key, _run.inbox_count, *told).cte("counted")
 
 

@@ -31,7 +31,13 @@ from sqlalchemy import (
 
 from loom.storage.sql.dialects import PostgresDialect, RowsStatement, SqlType, Statement, Values
 from loom.storage.sql.schema import events, inbox, tasks, workflows
-from loom.storage.sql.statements.base import StatementSet, is_open, materialized, types_of
+from loom.storage.sql.statements.base import (
+    StatementSet,
+    are_locked,
+    is_open,
+    materialized,
+    types_of,
+)
 
 _run: Final = workflows.c
 _task: Final = tasks.c
@@ -168,7 +174,7 @@ def _locked(turns: FromClause) -> CTE:
 
 
 def _saved(turns: CTE) -> CTE:
-    query = _save(dict(turns.c.items()))
+    query = _save(dict(turns.c.items())).where(are_locked(turns))
     return query.returning(_run.run_key, turns.c.consumed).cte("saved")
 
 
