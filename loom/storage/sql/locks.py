@@ -24,7 +24,7 @@ def begin(
 ) -> Transaction[Changes]:
     """Lock those runs and the ones that the messages are for.
 
-    Raises ``Overtaken`` when one of the latter has been continued meanwhile.
+    Raises ``Overtaken`` when one of the latter has been continued or deleted meanwhile.
     """
     found = yield from _resolve(s, messages)
     addresses = {address: recipient.run_key for address, recipient in found.items()}
@@ -118,8 +118,11 @@ def _find_open(
 def _check_chains(
     s: Statements, runs: Sequence[RunState], found: dict[Address, _Recipient]
 ) -> Transaction[None]:
-    """Raises ``Overtaken`` when a run that was found open has been continued by another."""
+    """Raises ``Overtaken`` when a run that was found open has been continued by another, or may
+    have been, since it has been deleted."""
     found_open = {recipient.run_key for recipient in found.values() if recipient.is_open}
+    if not found_open <= {run.run_key for run in runs}:
+        raise Overtaken
     closed = {run.workflow_id: run for run in runs if not run.is_open and run.run_key in found_open}
     if closed:
         open_ones = yield from _find_open(s, set(closed))
