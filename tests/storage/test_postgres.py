@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from loom.errors import StoreError, StoreUnavailableError
+from loom.errors import ConfigurationError, StoreError, StoreUnavailableError
 from loom.storage.records import RunFilter
 from loom.storage.sql import migrations, postgres
 from loom.storage.sql.dialects import Statement
 from loom.storage.sql.dsn import PostgresDsn, parse_dsn
+from loom.storage.sql.notifier import PostgresNotifier
 from loom.storage.sql.postgres import PostgresStore
 from loom.storage.sql.transactions import Query, Transaction
 from loom.testing.conformance.scene import Scene, message
@@ -225,6 +227,20 @@ async def test_a_server_that_does_not_answer_is_named_without_the_password() -> 
     assert "s3cret" not in str(refused.value)
 
 
+async def test_a_certificate_that_cannot_be_verified_is_no_mistake_in_the_dsn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or the turns of a worker that connects again meanwhile would count as what cannot be
+    written, and set their runs apart."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise ssl.SSLCertVerificationError(1, "certificate has expired")
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    with pytest.raises(StoreUnavailableError, match="has expired"):
+        await postgres.open_store("postgresql://127.0.0.1/orders?sslmode=verify-full")
+
+
 async def test_a_database_that_does_not_exist_is_told(postgres_dsn: str) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         await postgres.open_store(f"{postgres_dsn}_missing")
@@ -314,6 +330,23 @@ async def test_listeners_look_again_after_an_interruption(store: PostgresStore, 
     await rival.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
     await eventually(lambda: heard == ["topic"])
     assert store.notifier.crosses_processes
+
+
+async def test_whatever_keeps_a_notifier_from_connecting_it_goes_on_trying(
+    migrated_postgres_dsn: str,
+) -> None:
+    """As when a file with certificates is away while another takes its place."""
+    reasons = iter([ConfigurationError("no such file"), OSError("no route")])
+
+    async def connect() -> Any:
+        for reason in reasons:
+            raise reason
+        return await postgres.connect(postgres_dsn_of(migrated_postgres_dsn))
+
+    notifier = PostgresNotifier(connect)
+    await notifier.start()
+    await eventually(lambda: notifier.crosses_processes)
+    await notifier.close()
 
 
 async def test_a_topic_too_long_to_send_stays_at_home(store: PostgresStore) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import asyncpg
 
-from loom.errors import StoreError
+from loom.errors import LoomError
 from loom.identifiers import new_id
 from loom.storage.notifier import InProcessNotifier
 from loom.storage.sql.failures import DRIVER_ERRORS
@@ -78,7 +78,7 @@ class PostgresNotifier(InProcessNotifier):
                 await self._listen()
                 pause = _RECONNECT_AFTER
                 await self._forward()
-            except (StoreError, *DRIVER_ERRORS) as error:
+            except (LoomError, *DRIVER_ERRORS) as error:
                 _log.warning("notifications from other processes are interrupted: %s", error)
             finally:
                 self._first_try.set()

@@ -79,6 +79,9 @@ async def connect(
             max_cached_statement_lifetime=0,
             server_settings=settings | _ISOLATION,
         )
+    except OSError:
+        # A certificate that cannot be verified is a ValueError as well, and the server's affair.
+        raise
     except ValueError as error:
         # Raised by asyncpg for what it cannot read in a DSN, before it connects.
         raise ConfigurationError(f"{dsn}: {error}") from error
