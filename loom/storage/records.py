@@ -237,6 +237,7 @@ class Transition:
     consumed_through: int | None = None
     """The inbox position up to which messages were taken; ``None`` when none was."""
     owner: WorkerId = ""
+    """Who writes it, and keeps what it keeps; where that is not said, whoever has the lease."""
 
 
 class WriteOutcome(Enum):

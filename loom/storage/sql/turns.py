@@ -28,7 +28,8 @@ def are_plain(transitions: Sequence[Transition]) -> bool:
 def _is_plain(turn: Transition) -> bool:
     effects = turn.effects
     reaches_out = effects.starts or effects.messages or effects.answers
-    if turn.owner is None or reaches_out or effects.tags or effects.logs:
+    # Whose it is, where that is not said, is told by the run's row alone.
+    if not turn.owner or reaches_out or effects.tags or effects.logs:
         return False
     # What does not follow what was there is refused, unless it is too late anyway.
     first, sequences = turn.expected_sequence + 1, [event.sequence for event in effects.events]
@@ -96,7 +97,7 @@ class TurnRows:
         }
 
     def _add(self, turn: Transition) -> None:
-        key, effects, owner = turn.run_key, turn.effects, turn.owner or ""
+        key, effects, owner = turn.run_key, turn.effects, turn.owner
         self.turns.append(_turn_row(turn))
         self.events += [event_row(key, event) for event in effects.events]
         if effects.status.is_open:

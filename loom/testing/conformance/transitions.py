@@ -60,6 +60,23 @@ class TransitionsConformance(Conformance):
         assert await scene.claim(BOB, until - 1) == []
         assert await scene.write(turn(replace(task, run=run))) == [WRITTEN]
 
+    async def test_a_turn_that_does_not_say_whose_it_is_keeps_the_run_for_its_holder(
+        self, scene: Scene
+    ) -> None:
+        task, until = await scene.start_claimed(ALICE), NOW + 5 * LEASE
+        effects = Effects(
+            RUNNING,
+            NOW,
+            events=following(task.run),
+            tasks=[replace(scene.task(), leased=True)],
+            lease_expires_at=until,
+            task_lease_expires_at=until,
+        )
+        assert await scene.write(replace(turn(task, effects), owner="")) == [WRITTEN]
+        assert (await scene.look(task.run)).lease_owner == ALICE
+        [begun] = await scene.repository.list_tasks(task.run.run_key)
+        assert begun.lease_owner == ALICE
+
     async def test_a_turn_may_have_no_events(self, scene: Scene) -> None:
         task = await scene.start_claimed()
         assert await scene.write(turn(task, Effects(RUNNING, NOW + SECOND))) == [WRITTEN]
