@@ -24,6 +24,9 @@ _SERVER: Final = re.compile(
 _HOST: Final = r"(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*", re.ASCII)
 
+_LONGEST_PATIENCE: Final = 2_000_000
+"""Seconds. SQLite counts milliseconds in 32 bits, and with more than fits does not wait at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class SqliteDsn:
@@ -119,9 +122,14 @@ def _with_sqlite_options(dsn: SqliteDsn, options: dict[str, str]) -> SqliteDsn:
     if patience is None:
         return dsn
     try:
-        return replace(dsn, busy_timeout=float(patience))
+        seconds = float(patience)
     except ValueError:
-        raise ConfigurationError(f"busy_timeout is in seconds, not {patience!r}") from None
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_PATIENCE:
+        raise ConfigurationError(
+            f"busy_timeout is in seconds, {_LONGEST_PATIENCE} at the most, not {patience!r}"
+        )
+    return replace(dsn, busy_timeout=seconds)
 
 
 # --- Postgres ------------------------------------------------------------------------------------
