@@ -23,11 +23,11 @@ from loom.storage.sql.transactions import Query, Transaction
 def find_run(
     s: Statements, workflow_id: WorkflowId, run_id: RunId | None
 ) -> Transaction[RunRecord | None]:
-    """The run with that run id, or the newest one with that workflow id."""
+    """The run with that run id, or the newest one with that workflow id, as an open one is."""
     parameters = {"workflow_id": workflow_id, "run_id": run_id}
     statement = s.runs.find_one if run_id is None else s.runs.find_one_by_run_id
-    rows = yield Query(statement, parameters)
-    return run_record(rows[0]) if rows else None
+    found = map(run_record, (yield Query(statement, parameters)))
+    return min(found, key=lambda run: run.closed_at is not None, default=None)
 
 
 def find_answer(s: Statements, chain: RunId, message_id: MessageId) -> Transaction[Answer | None]:

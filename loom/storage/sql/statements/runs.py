@@ -106,8 +106,13 @@ class RunStatements(StatementSet):
 
     @cached_property
     def find_one(self) -> Statement:
-        query = select(*RUN_RECORD).where(_run.workflow_id == text("workflow_id"))
-        return self._compile(query.order_by(_run.run_key.desc()).limit(1))
+        """The open run of a workflow id, if there is one, and the one with the greatest key.
+
+        That need not be the same: Postgres gives a run its key before it waits for whoever has its
+        workflow id, and another with a greater one may have begun and ended by then."""
+        same = select(*RUN_RECORD).where(_run.workflow_id == text("workflow_id"))
+        last = same.order_by(_run.run_key.desc()).limit(1).subquery()
+        return self._compile(union_all(same.where(_run.closed_at.is_(None)), select(last)))
 
     @cached_property
     def find_one_by_run_id(self) -> Statement:
