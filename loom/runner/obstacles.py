@@ -13,7 +13,8 @@ from loom.storage.records import RunRecord
 _log = logging.getLogger("loom.client")
 
 PROMPT: Final = 5 * MICROS_PER_SECOND
-"""By then a worker that is there, and not very busy, has taken what is due."""
+"""By then a worker that is there, and not very busy, has taken what is due, and one that is just
+being deployed has tried what is BLOCKED."""
 
 
 class Obstacles:
@@ -31,10 +32,12 @@ class Obstacles:
 
 
 def _obstacle(run: RunRecord, now: Micros) -> str | None:
-    if run.status is RunStatus.BLOCKED:
-        return f"is BLOCKED until a worker has code that fits: {run.blocked_reason}"
-    if run.due_at is None or now - run.due_at < PROMPT:
+    is_blocked = run.status is RunStatus.BLOCKED
+    since = run.updated_at if is_blocked else run.due_at
+    if since is None or now - since < PROMPT:
         return None
-    seconds = shown((now - run.due_at) // MICROS_PER_SECOND)
+    if is_blocked:
+        return f"is BLOCKED until a worker has code that fits: {run.blocked_reason}"
     needed = f"one of the queue {run.queue!r} with {run.name!r}, version {run.version!r}"
+    seconds = shown((now - since) // MICROS_PER_SECOND)
     return f"has not been taken by any worker for {seconds}: it needs {needed}, that is not busy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -47,13 +48,50 @@ async def test_who_waits_for_a_run_that_no_worker_takes_is_told(
     handle = await app.start(Sending, id="forgotten")
     with caplog.at_level(logging.WARNING, "loom.client"):
         waiting = asyncio.create_task(handle.result())
-        await eventually(lambda: bool(caplog.messages))
+        await eventually(lambda: bool(_told(caplog)))
         async with app.worker(workflows=[Sending], activities=[pack]):
             await handle.signal("go")
             assert await waiting == "packed"
-    (told,) = caplog.messages
+    (told,) = _told(caplog)
     assert told.startswith("workflow forgotten, whose result is waited for, has not been taken")
     assert "the queue 'default' with 'Sending', version '2'" in told
+
+
+async def test_who_waits_for_a_run_that_is_blocked_is_told(
+    app: loom.Loom, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obstacles, "PROMPT", 0)
+    with caplog.at_level(logging.WARNING, "loom.client"):
+        async with app.worker(workflows=[Careless]):
+            handle = await app.start(Careless, id="careless")
+            await eventually(lambda: _is_blocked(handle))
+        waiting = asyncio.create_task(handle.result())
+        await eventually(lambda: bool(_told(caplog)))
+        async with app.worker(workflows=[Careful]):
+            assert await waiting == "careful"
+    (told,) = _told(caplog)
+    assert told.startswith("workflow careless, whose result is waited for, is BLOCKED")
+    assert "time.time()" in told
+
+
+def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "loom.client"]
+
+
+async def _is_blocked(handle: loom.WorkflowHandle[Any]) -> bool:
+    return await handle.status() is loom.RunStatus.BLOCKED
+
+
+@loom.workflow(name="Careless")
+class Careless(loom.Workflow[None, None]):
+    async def run(self, ctx: Context) -> str:
+        return str(time.time())
+
+
+@loom.workflow(name="Careless")
+class Careful(loom.Workflow[None, None]):
+    async def run(self, ctx: Context) -> str:
+        return "careful"
 
 
 async def test_a_run_that_waits_for_a_signal_waits_for_no_worker(app: loom.Loom) -> None:
