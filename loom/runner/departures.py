@@ -88,7 +88,8 @@ class Departures:
             await self._owned.release(owned)
 
     async def abandon(self, owned: OwnedRun) -> None:
-        """Give a run back whose last write was lost, or may have been."""
+        """Give a run back whose instance is of no use: its last write was lost, or may have been,
+        or a query has reached into it."""
         self.let_go(owned)
         await self._owned.release(owned)
 

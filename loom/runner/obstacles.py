@@ -18,26 +18,29 @@ being deployed has tried what is BLOCKED."""
 
 
 class Obstacles:
-    """Tells once of each thing that keeps one run up. Without it, whoever forgot the worker would
-    wait for ever, and not know for what."""
+    """Tells once of each thing that keeps one run up, when it has been waited for for a while.
+    Without it, whoever forgot the worker would wait for ever, and not know for what."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: Micros) -> None:
+        self._began = began
         self._told: set[RunStatus] = set()
 
     def look(self, run: RunRecord, now: Micros) -> None:
-        obstacle = _obstacle(run, now)
-        if obstacle is not None and run.status not in self._told:
-            self._told.add(run.status)
-            _log.warning("workflow %s, whose result is waited for, %s", run.workflow_id, obstacle)
+        is_blocked = run.status is RunStatus.BLOCKED
+        since = run.updated_at if is_blocked else run.due_at
+        # Who waits in short steps, time after time, looks for what is wrong by himself.
+        if since is None or now - max(since, self._began) < PROMPT or run.status in self._told:
+            return
+        self._told.add(run.status)
+        obstacle = _blocked(run) if is_blocked else _unserved(run, now - since)
+        _log.warning("workflow %s, whose result is waited for, %s", run.workflow_id, obstacle)
 
 
-def _obstacle(run: RunRecord, now: Micros) -> str | None:
-    is_blocked = run.status is RunStatus.BLOCKED
-    since = run.updated_at if is_blocked else run.due_at
-    if since is None or now - since < PROMPT:
-        return None
-    if is_blocked:
-        return f"is BLOCKED until a worker has code that fits: {run.blocked_reason}"
+def _blocked(run: RunRecord) -> str:
+    return f"is BLOCKED until a worker has code that fits: {run.blocked_reason}"
+
+
+def _unserved(run: RunRecord, wait: Micros) -> str:
     needed = f"one of the queue {run.queue!r} with {run.name!r}, version {run.version!r}"
-    seconds = shown((now - since) // MICROS_PER_SECOND)
+    seconds = shown(wait // MICROS_PER_SECOND)
     return f"has not been taken by any worker for {seconds}: it needs {needed}, that is not busy"

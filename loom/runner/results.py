@@ -127,7 +127,7 @@ class Results:
     ) -> Event:
         """The final event, from this process if the run ends here, else from the store."""
         longest = LONGEST_POLL_WHEN_TOLD if self._notifier.crosses_processes else LONGEST_POLL
-        wait, obstacles = FIRST_POLL, Obstacles()
+        wait, obstacles = FIRST_POLL, Obstacles(self._clock.now())
         while watch.final is None:
             watch.told.clear()
             if self._is_worked_on_here(run_id):
